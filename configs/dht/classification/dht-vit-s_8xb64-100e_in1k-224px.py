@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/models/dht-vit-s_cls-head.py',
+    '../../_base_/datasets/imagenet_224.py',
+    '../../_base_/schedules/adamw_100e_mmpretrain.py',
+    '../../_base_/default_runtime_mmpretrain.py',
+]

@@ -1,0 +1,2 @@
+_base_ = './dht-vit-s_token-head_8xb64-400e_ade20k-512x512.py'
+model = dict(backbone=dict(arch='base', drop_path_rate=0.2), decode_head=dict(in_channels=768))

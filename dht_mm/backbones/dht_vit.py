@@ -1,0 +1,166 @@
+"""The vision transformer on regions: tokenizer, features, embedding and encoder wired together."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from dht_mm.embedding import RegionEmbedding, sequence_offsets, split
+from dht_mm.encoder import Encoder
+from dht_mm.features import RegionFeatures
+from dht_mm.registry import MODELS
+from dht_mm.structures import Partition, RegionTokens
+from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, inject_mean
+
+from .arch import get_arch
+from .options import as_pair, norm_eps, resolve_indices
+from .outputs import feature_map, pixel_mean, raw
+
+OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap', 'tokens')
+
+
+@MODELS.register_module()
+class DHTViT(BaseModule):
+    """Vision transformer whose tokens are the regions of a tokenizer (paper section 3; Dosovitskiy et al., 2021).
+
+    Takes the place of mmpretrain's ``VisionTransformer`` and shares its arguments where they mean something here. With a
+    ``GridTokenizer`` of the same patch size it computes what that plain ViT does.
+
+    Args:
+        tokenizer: The tokenizer or its config. None is a :class:`DHTTokenizer` at its defaults.
+        arch: ``'small'``, ``'medium'``, ``'base'``, ``'large'`` or ``'huge'``, the first letter of one, or a dict with
+            ``embed_dims``, ``num_layers``, ``num_heads`` and, unless four times ``embed_dims``, ``feedforward_channels``.
+        img_size: Usual size of the images, one number or ``(H, W)``; it only sets the default of ``pos_grid``.
+        patch_size: Side to which the boxes of regions are resampled, and stride of feature maps.
+        in_channels: Channels of the images.
+        out_indices: Block or blocks to output, negative ones counted from the end.
+        out_type: What to output of each of them:
+
+            - ``'raw'``: class token, then regions, zero-padded to the longest image, ``[B, 1 + R_max, D]``.
+            - ``'cls_token'``: ``[B, D]``.
+            - ``'featmap'``: ``[B, D, ceil(H / patch_size), ceil(W / patch_size)]``, the mean over the pixels of each cell.
+            - ``'avg_featmap'``: ``[B, D]``, the mean over all pixels, normalised by a norm of its own.
+            - ``'tokens'``: one :class:`RegionTokens` instead of a tuple, for token heads.
+        with_cls_token: Whether images have a class token.
+        pre_norm: Whether to normalise the tokens before the first block.
+        frozen_stages: If positive, the tokenizer, the embedding and this many blocks are not trained; nor are the norms after the last
+            block, if that is all of them.
+        norm_cfg: The layer norms, ``dict(type='LN', eps=1e-6)`` by default.
+        features: Options of the region features: ``pos_grid`` (one number or ``(y, x)``; default ``img_size / patch_size``, rounded
+            up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False) and ``gradient_curve``, and ``inject_mean``, whether
+            pixels carry the gradient to the tokenizer (default True, but False with a ``GridTokenizer``).
+        init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``.
+        **encoder: Options of the encoder: ``drop_path_rate`` (default: that of ``arch``), ``final_norm`` (True), ``qkv_bias`` (True),
+            ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``with_cp`` (False; saves memory by computing blocks
+            twice).
+
+    Attributes:
+        embed_dims: Dimensions of a token, D.
+        num_layers: Blocks.
+        out_indices: Blocks to output, counted from 0.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(self, tokenizer: dict | nn.Module | None = None, arch: str | dict = 'base', img_size: int | Sequence[int] = 224,
+                 patch_size: int = 16, in_channels: int = 3, out_indices: int | Sequence[int] = -1, out_type: str = 'cls_token',
+                 with_cls_token: bool = True, pre_norm: bool = False, frozen_stages: int = -1, norm_cfg: dict | None = None,
+                 features: dict | None = None, init_cfg: dict | list[dict] | None = None, **encoder: float | bool):
+        super().__init__(init_cfg)
+        if out_type not in OUT_TYPES:
+            raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
+        if out_type == 'cls_token' and not with_cls_token:
+            raise ValueError("out_type='cls_token' needs with_cls_token=True, got False")
+        capacity, eps = get_arch(arch), norm_eps(norm_cfg)
+        self.embed_dims, self.num_layers = capacity.embed_dims, capacity.num_layers
+        self.patch_size, self.out_type = patch_size, out_type
+        self.out_indices = resolve_indices(out_indices, self.num_layers)
+        self.tokenizer = self._build_tokenizer(tokenizer, in_channels)
+        options = dict(pos_grid=tuple(-(-side // patch_size) for side in as_pair('img_size', img_size))) | (features or {})
+        self.inject_mean = options.pop('inject_mean', not isinstance(self.tokenizer, GridTokenizer))
+        self.features = RegionFeatures(in_channels, patch_size, **options)
+        self.embedding = RegionEmbedding(self.features.dims, self.embed_dims, with_cls_token, pre_norm, eps)
+        self.encoder = Encoder(**capacity._asdict() | dict(norm_eps=eps) | encoder)
+        self.avg_norm = nn.LayerNorm(self.embed_dims, eps) if out_type == 'avg_featmap' else None
+        self.frozen_stages = frozen_stages
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...] | RegionTokens:
+        """Tokenize images and encode their regions.
+
+        Args:
+            x: ``[B, C, H, W]`` float, normalised; any H, W >= 1.
+
+        Returns:
+            What ``out_type`` says, one for each of ``out_indices`` in their order.
+
+        Raises:
+            TypeError: Images are not floating point.
+            ValueError: Images are empty, not finite or of another number of channels.
+        """
+        partition = self.tokenizer(x)
+        x = x.to(self.embedding.patch_embed.weight.dtype)
+        injected = inject_mean(x, partition) if self.inject_mean else x
+        tokens = self.embedding(self.features(x, injected, partition), partition)
+        num_prefix = self.embedding.num_prefix
+        outputs = self.encoder(tokens, sequence_offsets(partition, num_prefix), self.out_indices)
+        blocks = [split(outputs[index], partition, num_prefix) for index in self.out_indices]
+        if self.out_type == 'tokens':
+            prefix, regions = zip(*blocks, strict=True)
+            cls_tokens = tuple(tokens[:, 0] for tokens in prefix) if num_prefix else ()
+            return RegionTokens(tuple(regions), cls_tokens, partition)
+        return tuple(self._format(prefix, regions, partition) for prefix, regions in blocks)
+
+    def _format(self, prefix: Tensor, regions: Tensor, partition: Partition) -> Tensor:
+        """One block's ``[B, P, D]`` prefix tokens and ``[R, D]`` regions as the tensor that ``out_type`` asks for."""
+        if self.out_type == 'raw':
+            return raw(prefix, regions, partition)
+        if self.out_type == 'cls_token':
+            return prefix[:, 0]
+        if self.out_type == 'featmap':
+            return feature_map(regions, partition, self.patch_size)
+        return self.avg_norm(pixel_mean(regions, partition))
+
+    def train(self, mode: bool = True) -> 'DHTViT':
+        """Set the mode; what is frozen stays in evaluation."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, for layer-wise learning rates.
+
+        Args:
+            param_name: Name of the parameter in the model that holds this backbone.
+            prefix: What stands before this backbone's own names in it.
+
+        Returns:
+            The depth (0 for the tokenizer and the embedding, ``i + 1`` for block ``i``, ``num_layers + 1`` for all after them) and the
+            number of depths, ``num_layers + 2``.
+        """
+        depths = self.num_layers + 2
+        if param_name.startswith(prefix):
+            room, *rest = param_name[len(prefix):].split('.')
+            if room in ('tokenizer', 'features', 'embedding'):
+                return 0, depths
+            if room == 'encoder' and rest[0] == 'blocks':
+                return int(rest[1]) + 1, depths
+        return depths - 1, depths
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 1:
+            return []
+        frozen = [self.tokenizer, self.features, self.embedding, *self.encoder.blocks[:self.frozen_stages]]
+        if self.frozen_stages >= self.num_layers:
+            frozen += [self.encoder.norm] if self.avg_norm is None else [self.encoder.norm, self.avg_norm]
+        return frozen
+
+    @staticmethod
+    def _build_tokenizer(tokenizer: dict | nn.Module | None, in_channels: int) -> nn.Module:
+        if tokenizer is None:
+            return DHTTokenizer(in_channels)
+        return tokenizer if isinstance(tokenizer, nn.Module) else MODELS.build(tokenizer)

@@ -1,0 +1,7 @@
+"""Weights of other projects as weights of this one: pure functions on state dicts."""
+
+from .conversion import Conversion
+from .published_encoder import FeatureSizes, convert_encoder, infer_sizes
+from .published_tokenizer import convert_tokenizer
+
+__all__ = ['Conversion', 'FeatureSizes', 'convert_encoder', 'convert_tokenizer', 'infer_sizes']

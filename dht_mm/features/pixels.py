@@ -1,0 +1,41 @@
+"""The appearance of regions: their boxes resampled to one size, with pixels of other regions faded out."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dht_mm.ops import region_pixels
+from dht_mm.structures import Partition
+
+INITIAL_MIX = 0.01
+
+
+class PixelFeatures(nn.Module):
+    """Resample every region's box to ``q x q`` pixels and replace most of what is not the region's own (paper, region features).
+
+    With the sample ``s`` and the soft mask ``M`` of a region: ``M s + (1 - M) (l s + (1 - l) b)``, where the share ``l`` of other
+    regions' pixels and the colours ``b`` that stand for them are learned.
+
+    Args:
+        in_channels: Channels ``C`` of the images.
+        patch_size: Side ``q`` of the resampled boxes.
+
+    Attributes:
+        mix_logit: ``[1]``, ``l`` before the sigmoid.
+        mask_token: ``[C, q, q]``, ``b``.
+        dims: Length of a row, ``C * q * q``.
+    """
+
+    def __init__(self, in_channels: int, patch_size: int):
+        super().__init__()
+        self.patch_size = patch_size
+        self.dims = in_channels * patch_size**2
+        self.mix_logit = nn.Parameter(torch.tensor([math.log(INITIAL_MIX / (1 - INITIAL_MIX))]))
+        self.mask_token = nn.Parameter(0.1 * torch.randn(in_channels, patch_size, patch_size))
+
+    def forward(self, image: Tensor, partition: Partition) -> Tensor:
+        """``[B, C, H, W]`` images to ``[R, C * q * q]``, channel-major; differentiable to the images."""
+        samples, mask = region_pixels(image, partition.labels, partition.offsets, partition.bbox, self.patch_size)
+        replaced = (1 - mask) * torch.sigmoid(-self.mix_logit)
+        return torch.lerp(samples, self.mask_token.expand_as(samples), replaced).flatten(1)

@@ -1,0 +1,36 @@
+"""The place and extent of regions."""
+
+import math
+
+from torch import Tensor, nn
+
+from dht_mm.ops import position_histogram
+from dht_mm.structures import Partition
+
+REFERENCE_SCALE = 32
+
+
+class PositionFeatures(nn.Module):
+    """Histogram of each region's pixels over a coarse grid, by share and not by count (paper, region features).
+
+    Args:
+        grid: Cells along y and x; one number for both.
+        scale: ``sigma``; shares are divided by ``(sigma / 32)^2``. None is the side of the grid, for a grid that is not square
+            that of the square with as many cells.
+
+    Attributes:
+        dims: Length of a row, the number of cells.
+    """
+
+    def __init__(self, grid: int | tuple[int, int], scale: float | None = None):
+        super().__init__()
+        self.grid = (grid, grid) if isinstance(grid, int) else tuple(grid)
+        self.dims = math.prod(self.grid)
+        self.scale = math.sqrt(self.dims) if scale is None else scale
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f'scale must be positive and finite, got {scale!r}')
+
+    def forward(self, image: Tensor, partition: Partition) -> Tensor:
+        """``[R, cells]``, y-major, in the dtype of the ``[B, C, H, W]`` images, whose values do not matter."""
+        counts = position_histogram(partition.labels, partition.offsets, partition.total_regions, self.grid)
+        return counts.to(image.dtype) / (partition.size.to(image.dtype) * (self.scale / REFERENCE_SCALE)**2)[:, None]

@@ -1,0 +1,25 @@
+"""Means over the items of all data-parallel processes."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """Mean of ``values`` over all processes, as seen through the averaging of data-parallel training.
+
+    Each process divides by the mean number of items per process and not by its own number, so that averaging the gradients over
+    the processes gives the gradient of the mean over all items. Every process of the default group must take part.
+
+    Args:
+        values: Loss of each item of this process, of any shape; the number of items may differ between processes.
+
+    Returns:
+        Scalar. Without data-parallel training simply the mean.
+    """
+    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    if world == 1:
+        return values.mean()
+    count = torch.tensor(values.numel(), device=values.device)
+    dist.all_reduce(count)
+    return values.sum() * world / count

@@ -1,0 +1,24 @@
+"""Operators on images and regions: public functions with checks, over exchangeable implementations.
+
+Everything that decides about regions is computed in integers or in float64 with a fixed order of single operations.
+"""
+
+from .backend import backend_info, use_backend
+from .budget import hard_merge, soft_merge
+from .exact_linear import exact_linear
+from .gradient_histogram import gradient_histogram
+from .hierarchy import Hierarchy, build_hierarchy, check_options, tree_mean
+from .pool_cells import pool_cells
+from .position_histogram import position_histogram
+from .projection import project
+from .reference.exact_math import sigmoid as exact_sigmoid
+from .reference.exact_math import sqrt as exact_sqrt
+from .reference.projection import extend_to_multiple_of_4, patch_linear, upsample4
+from .reference.projection import silu as exact_silu
+from .region_pixels import region_pixels
+
+__all__ = [
+    'Hierarchy', 'backend_info', 'build_hierarchy', 'check_options', 'exact_linear', 'exact_sigmoid', 'exact_silu', 'exact_sqrt',
+    'extend_to_multiple_of_4', 'gradient_histogram', 'hard_merge', 'patch_linear', 'pool_cells', 'position_histogram', 'project',
+    'region_pixels', 'soft_merge', 'tree_mean', 'upsample4', 'use_backend'
+]

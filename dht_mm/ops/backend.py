@@ -1,0 +1,86 @@
+"""Which implementation runs under the ops: pure torch, or the compiled library where it is built and fits the device.
+
+``DHT_MM_OPS_BACKEND`` is ``auto`` (compiled where possible), ``torch`` or ``ext`` (compiled or an error); :class:`use_backend` changes
+it for a block of code. Both give the same answers.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+import torch
+
+BACKENDS = ('auto', 'torch', 'ext')
+_choice: ContextVar[str | None] = ContextVar('dht_mm_ops_backend', default=None)
+
+
+@cache
+def _load() -> tuple[bool, str]:
+    """Load the compiled library once; whether it is there, and what to say about it."""
+    libraries = sorted(Path(__file__).parent.glob('_ext*.so'))
+    if not libraries:
+        return False, 'no compiled library was built with this installation'
+    try:
+        torch.ops.load_library(str(libraries[0]))
+    except OSError as error:
+        return False, f'{libraries[0].name} does not load: {error}'
+    return True, f'loaded {libraries[0].name}'
+
+
+@cache
+def _has_kernels(device: str) -> bool:
+    key = {'cpu': 'CPU', 'cuda': 'CUDA'}.get(device)
+    return key is not None and torch._C._dispatch_has_kernel_for_dispatch_key('dht_mm_ext::build_hierarchy', key)
+
+
+def _chosen() -> str:
+    choice = _choice.get() or os.environ.get('DHT_MM_OPS_BACKEND', 'auto')
+    if choice not in BACKENDS:
+        raise ValueError(f'DHT_MM_OPS_BACKEND must be one of {BACKENDS}, got {choice!r}')
+    return choice
+
+
+def use_ext(tensor: torch.Tensor) -> bool:
+    """Whether the compiled kernels serve this tensor: float32, on a device that they were built for, and not switched off.
+
+    Raises:
+        RuntimeError: The backend ``ext`` was asked for and cannot serve the tensor.
+        ValueError: ``DHT_MM_OPS_BACKEND`` names no backend.
+    """
+    choice = _chosen()
+    if choice == 'torch':
+        return False
+    loaded, why = _load()
+    served = loaded and tensor.dtype == torch.float32 and _has_kernels(tensor.device.type)
+    if choice == 'ext' and not served:
+        why = why if not loaded else f'it has no {tensor.dtype} kernels for {tensor.device.type}'
+        raise RuntimeError(f"ops backend 'ext' was asked for, but the compiled library cannot be used: {why}")
+    return served
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Choose the backend of the ops in a block: ``'auto'``, ``'torch'`` or ``'ext'``.
+
+    Raises:
+        ValueError: ``name`` is none of these.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f'name must be one of {BACKENDS}, got {name!r}')
+    token = _choice.set(name)
+    try:
+        yield
+    finally:
+        _choice.reset(token)
+
+
+def backend_info() -> dict[str, str | bool]:
+    """What is in use and why: ``choice``, ``library`` (what became of loading it), ``cpu`` and ``cuda`` (``'ext'`` or ``'torch'``)."""
+    loaded, why = _load()
+    info: dict[str, str | bool] = dict(choice=_chosen(), loaded=loaded, library=why)
+    for device in ('cpu', 'cuda'):
+        info[device] = 'ext' if loaded and info['choice'] != 'torch' and _has_kernels(device) else 'torch'
+    return info

@@ -1,0 +1,68 @@
+// Weights of edges between regions: the formulas of reference/edge_weight.py.
+#pragma once
+
+#include "exact_math.h"
+
+namespace dht {
+
+enum class Kernel : int { kGaussian = 0, kCosine = 1, kTanimoto = 2 };
+
+struct Box {
+  int32_t ymin, xmin, ymax, xmax;
+};
+
+DHT_HD int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+DHT_HD int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+
+DHT_HD Box unite(const Box& a, const Box& b) {
+  return {smaller(a.ymin, b.ymin), smaller(a.xmin, b.xmin), larger(a.ymax, b.ymax), larger(a.xmax, b.xmax)};
+}
+
+DHT_HD double compactness_of(int64_t size, const Box& box) {
+  const int64_t extent = 2 + int64_t(box.ymax - box.ymin) + int64_t(box.xmax - box.xmin);
+  return static_cast<double>(4 * size) / static_cast<double>(extent * extent);
+}
+
+DHT_HD double clip01(double x) { return x < 0.0 ? 0.0 : x > 1.0 ? 1.0 : x; }
+
+// Similarity of features a and b; element c of each lies at c * stride.
+DHT_HD double similarity(Kernel kernel, const float* a, const float* b, int channels, int64_t stride) {
+  if (kernel == Kernel::kGaussian) {
+    double distance = 0.0;
+    for (int c = 0; c < channels; ++c) {
+      const double difference = static_cast<double>(a[c * stride]) - static_cast<double>(b[c * stride]);
+      distance += difference * difference;
+    }
+    return exp(-distance);
+  }
+  double dot = 0.0, square_a = 0.0, square_b = 0.0;
+  for (int c = 0; c < channels; ++c) {
+    const double x = a[c * stride], y = b[c * stride];
+    dot += x * y;
+    square_a += x * x;
+    square_b += y * y;
+  }
+  constexpr double kTiny = 1e-300;
+  if (kernel == Kernel::kCosine) {
+    const double norms = square_a * square_b;
+    return clip01(dot / std::sqrt(norms < kTiny ? kTiny : norms));
+  }
+  const double both = square_a + square_b - dot;
+  return clip01(dot / (both < kTiny ? kTiny : both));
+}
+
+DHT_HD double blend(double similarity, double shape, double compactness) {
+  return (1.0 - compactness) * similarity + compactness * shape;
+}
+
+// The 16-bit integer at which weights are compared, of the weight rounded to float32.
+DHT_HD int64_t quantize(double weight) {
+  float w = static_cast<float>(weight);
+  w = w < 0.0f ? 0.0f : w > 1.0f ? 1.0f : w;
+  return static_cast<int64_t>(w * 65535.0f);
+}
+
+// Orders edges of a region by weight, then by the neighbour's label.
+DHT_HD int64_t edge_key(double weight, int64_t label) { return (quantize(weight) << 32) | label; }
+
+}  // namespace dht

@@ -1,0 +1,229 @@
+// CUDA kernel of build_hierarchy: a fixed sequence of launches over buffers of estimated capacity, with one read-back at the end.
+// The definition is reference/hierarchy.py.
+#include <array>
+#include <tuple>
+
+#include "select.cuh"
+
+namespace dht {
+namespace {
+
+int num_levels(int64_t num_pixels) {
+  int levels = 0;
+  while ((int64_t(1) << (2 * levels)) < num_pixels) ++levels;
+  return levels;
+}
+
+template <class T>
+T* scratch(std::vector<Tensor>& keep, const Tensor& like, int64_t count) {
+  keep.push_back(empty_on(like, {static_cast<int64_t>(count * sizeof(T))}, ScalarType::Byte));
+  return mutable_data<T>(keep.back());
+}
+
+// How many nodes, parents of one level and edges fit, as shares of the pixels.
+struct Capacity {
+  int64_t nodes, parents, edges;
+};
+
+using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+class Run {
+ public:
+  Run(const Tensor& features, const Tensor& slope, const Tensor& bias, const Shape& shape, const Rules& rules, const Capacity& capacity)
+      : like_(features), slope_(data<float>(slope)), bias_(data<float>(bias)), shape_(shape), rules_(rules), capacity_(capacity),
+        stream_(current_stream(features)), levels_(num_levels(shape.num_pixels)) {
+    if (shape.num_pixels <= rules.min_regions) levels_ = 0;
+    const int64_t pixels = shape.pixels, nodes = capacity.nodes, d = shape.channels;
+    pick_ = empty_on(like_, {pixels + nodes}, ScalarType::Int);
+    parent_ = empty_on(like_, {pixels + nodes}, ScalarType::Int);
+    mean_ = empty_on(like_, {nodes, d}, ScalarType::Float);
+    variance_ = empty_on(like_, {nodes, d}, ScalarType::Float);
+    size_ = empty_on(like_, {nodes}, ScalarType::Int);
+    box_ = empty_on(like_, {nodes, 4}, ScalarType::Int);
+    score_ = empty_on(like_, {nodes}, ScalarType::Double);
+    forest_ = {data<float>(features), mutable_data<int32_t>(pick_), mutable_data<int32_t>(parent_), mutable_data<float>(mean_),
+               mutable_data<float>(variance_), mutable_data<int32_t>(size_), mutable_data<Box>(box_), mutable_data<double>(score_),
+               scratch<double>(keep_, like_, nodes), scratch<int32_t>(keep_, like_, nodes),
+               static_cast<int32_t>(nodes - shape.batch)};
+    sums_ = {cleared<int64_t>(capacity.parents), cleared<int64_t>(capacity.parents * d), cleared<int64_t>(capacity.parents * d),
+             cleared<int32_t>(capacity.parents), scratch<int32_t>(keep_, like_, capacity.parents), static_cast<int32_t>(capacity.parents)};
+    images_ = {cleared<uint32_t>(shape.batch), scratch<int32_t>(keep_, like_, (levels_ + 2) * (shape.batch + 1)),
+               scratch<int32_t>(keep_, like_, (levels_ + 1) * shape.batch), cleared<int32_t>((levels_ + 1) * shape.batch)};
+    counters_ = cleared<Counters>(1);
+    root_ = scratch<int32_t>(keep_, like_, pixels);
+    smallest_ = scratch<int32_t>(keep_, like_, pixels);
+    number_ = scratch<int32_t>(keep_, like_, pixels);
+    block_sums_ = scratch<int32_t>(keep_, like_, kMaxBlocks);
+    region_start_ = scratch<int32_t>(keep_, like_, shape.batch + 1);
+  }
+
+  // Whether everything fitted; then `pack` has the result.
+  bool run() {
+    begin();
+    if (levels_ > 0) first_level();
+    for (int level = 1; level < levels_; ++level) next_level(level);
+    launch(sum_whole_images, level_work(levels_) * kLanes, forest_, shape_, images_, counters_, levels_, sums_);
+    launch(close_whole_images, shape_.batch, forest_, shape_, rules_, images_, counters_, levels_, sums_);
+    select();
+    check(cudaMemcpyAsync(&host_, counters_, sizeof host_, cudaMemcpyDeviceToHost, stream_), "reading the counters");
+    check(cudaStreamSynchronize(stream_), "building the hierarchy");
+    STD_TORCH_CHECK(!host_.not_finite, "features must be finite: the images or the weights hold NaN or infinite values");
+    return !host_.overflow;
+  }
+
+  Result pack();
+
+ private:
+  template <class T>
+  T* cleared(int64_t count) {
+    T* buffer = scratch<T>(keep_, like_, count);
+    check(cudaMemsetAsync(buffer, 0, count * sizeof(T), stream_), "clearing a buffer");
+    return buffer;
+  }
+
+  template <class... Parameters, class... Arguments>
+  void launch(void (*kernel)(Parameters...), int64_t work, Arguments... arguments) {
+    kernel<<<blocks_for(work), kThreads, 0, stream_>>>(arguments...);
+    check(cudaGetLastError(), "launching a kernel");
+  }
+
+  // Most regions a level can have: from level 1 on at most the parents that fit.
+  int64_t level_work(int level) const { return level == 0 ? shape_.pixels : capacity_.parents; }
+
+  void begin();
+  void first_level();
+  void next_level(int level);
+  void connect(int level);
+  void close(int level);
+  void select();
+
+  Tensor like_;
+  const float *slope_, *bias_;
+  Shape shape_;
+  Rules rules_;
+  Capacity capacity_;
+  cudaStream_t stream_;
+  int levels_;
+  std::vector<Tensor> keep_;  // owns the scratch buffers until the stream has used them
+  Tensor pick_, parent_, mean_, variance_, size_, box_, score_;
+  Forest forest_;
+  Sums sums_;
+  Images images_;
+  Counters* counters_;
+  Counters host_;
+  int32_t *root_, *smallest_, *number_, *block_sums_, *region_start_;
+  std::array<int2*, 2> edges_{};
+  int32_t* choice_ = nullptr;
+};
+
+__global__ void begin_counters(Shape shape, Images images, Counters* counters, bool has_levels) {
+  for (int64_t i = grid_thread(); i <= shape.batch; i += grid_size()) {
+    images.start[i] = static_cast<int32_t>(i) * shape.num_pixels;
+    if (i < shape.batch) images.active[i] = has_levels;
+  }
+  if (grid_thread() == 0) counters->level_start[1] = static_cast<int32_t>(shape.pixels);
+}
+
+void Run::begin() {
+  const int64_t values = int64_t(shape_.num_pixels) * shape_.channels;
+  const int blocks = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>((values + 16 * kThreads - 1) / (16 * kThreads), 64)));
+  largest_feature<<<dim3(blocks, shape_.batch), kThreads, 0, stream_>>>(forest_, shape_, images_, counters_);
+  check(cudaGetLastError(), "launching a kernel");
+  launch(begin_counters, shape_.batch + 1, shape_, images_, counters_, levels_ > 0);
+  if (levels_ == 0) return;
+  edges_ = {scratch<int2>(keep_, like_, capacity_.edges), scratch<int2>(keep_, like_, capacity_.edges)};
+}
+
+// Components of the picks of `level`, numbered.
+void Run::connect(int level) {
+  const int64_t work = level_work(level);
+  launch(plant_roots, work, forest_, counters_, level, root_, smallest_);
+  launch(chase_roots, work, counters_, level, root_, smallest_);
+  launch(count_firsts, work, counters_, level, root_, smallest_, block_sums_);
+  launch(number_firsts, work, forest_, shape_, images_, counters_, level, root_, smallest_, block_sums_, sums_.capacity, number_);
+  launch(open_parents, level_work(level + 1), forest_, shape_, counters_, level);
+}
+
+void Run::close(int level) {
+  launch(close_level, level_work(level), forest_, shape_, rules_, images_, counters_, level, sums_);
+  launch(update_active, shape_.batch, shape_, images_, counters_, level, rules_.min_regions);
+}
+
+void Run::first_level() {
+  const bool eight = shape_.channels == 8;
+  launch(eight ? pick_pixels<8> : pick_pixels<0>, shape_.pixels, forest_, shape_, rules_);
+  connect(0);
+  launch(eight ? sum_pixels<8> : sum_pixels<0>, shape_.pixels * kLanes, forest_, shape_, rules_, images_, counters_, root_, smallest_, number_,
+         sums_);
+  close(1);
+  launch(collect_edges, shape_.pixels, forest_, shape_, images_, counters_, edges_[0], static_cast<int32_t>(capacity_.edges));
+}
+
+void Run::next_level(int level) {
+  // The keys of the picks share memory with the numbers of the level before, which nobody needs any more.
+  auto* best = reinterpret_cast<unsigned long long*>(smallest_);
+  const int2* edges = edges_[(level - 1) % 2];
+  launch(offer_self, level_work(level), forest_, shape_, rules_, counters_, level, slope_, bias_, best);
+  launch(offer_edges, capacity_.edges, forest_, shape_, rules_, counters_, level, edges, best);
+  launch(decode_picks, level_work(level), forest_, counters_, level, best);
+  connect(level);
+  launch(sum_regions, level_work(level) * kLanes, forest_, shape_, rules_, images_, counters_, level, slope_, bias_, root_, smallest_, number_,
+         sums_);
+  close(level + 1);
+  launch(lift_edges, capacity_.edges, forest_, shape_, images_, counters_, level, edges, edges_[level % 2],
+         static_cast<int32_t>(capacity_.edges));
+}
+
+void Run::select() {
+  choice_ = smallest_;
+  launch(choose_nodes, level_work(1), forest_, shape_, counters_, choice_);
+  launch(plant_pixels, shape_.pixels, forest_, shape_, counters_, choice_, root_);
+  launch(join_pixels, shape_.pixels, forest_, shape_, counters_, choice_, root_);
+  launch(flatten_roots, shape_.pixels, shape_, counters_, root_);
+  launch(count_firsts, shape_.pixels, counters_, 0, root_, static_cast<const int32_t*>(nullptr), block_sums_);
+  launch(number_regions, shape_.pixels, shape_, counters_, root_, block_sums_, number_, region_start_);
+}
+
+Tensor rows(const Tensor& buffer, int64_t count) { return torch::stable::narrow(const_cast<Tensor&>(buffer), 0, 0, count); }
+
+Result Run::pack() {
+  const int64_t total = host_.num_regions, nodes = host_.level_start[levels_ + 2], merged = nodes - shape_.pixels;
+  const Tensor labels = empty_on(like_, {shape_.batch, shape_.height, shape_.width}, ScalarType::Int);
+  const Tensor num_regions = empty_on(like_, {shape_.batch}, ScalarType::Int), node = empty_on(like_, {total}, ScalarType::Int);
+  const Tensor bbox = empty_on(like_, {total, 4}, ScalarType::Int), size = empty_on(like_, {total}, ScalarType::Int);
+  const Regions regions{mutable_data<int32_t>(labels), mutable_data<int32_t>(num_regions), mutable_data<int32_t>(node), mutable_data<Box>(bbox),
+                        mutable_data<int32_t>(size), static_cast<int32_t>(total)};
+  launch(open_regions, std::max<int64_t>(total, shape_.batch), shape_, region_start_, regions);
+  launch(write_regions, shape_.pixels, forest_, shape_, counters_, choice_, root_, number_, region_start_, regions);
+  const Tensor starts = torch::stable::empty({levels_ + 3}, ScalarType::Long);
+  for (int level = 0; level < levels_ + 3; ++level) mutable_data<int64_t>(starts)[level] = host_.level_start[level];
+  return {labels, num_regions, node, bbox, size, rows(parent_, nodes), rows(pick_, nodes), rows(mean_, merged), rows(variance_, merged),
+          rows(size_, merged), rows(box_, merged), rows(score_, merged), starts};
+}
+
+}  // namespace
+
+Result build_hierarchy_cuda(const Tensor& features, const Tensor& slope, const Tensor& bias, int64_t kernel, double compactness,
+                            int64_t criterion, double iota, int64_t min_regions) {
+  const torch::stable::accelerator::DeviceGuard guard(features.get_device_index());
+  const int64_t batch = features.size(0), height = features.size(1), width = features.size(2), d = features.size(3);
+  const int64_t pixels = batch * height * width;
+  STD_TORCH_CHECK(pixels < (int64_t(1) << 29), "features must have fewer than 2^29 pixels in a batch, got ", pixels);
+  const Shape shape{static_cast<int32_t>(batch), static_cast<int32_t>(height), static_cast<int32_t>(width),
+                    static_cast<int32_t>(height * width), static_cast<int32_t>(d), pixels};
+  const Rules rules{static_cast<Kernel>(kernel), compactness, static_cast<Criterion>(criterion), iota,
+                    static_cast<int32_t>(std::min<int64_t>(min_regions, INT32_MAX))};
+  // Photographs need about 0.3 pixels in parents and 0.4 in nodes; noise more, never more than half the pixels a level.
+  for (double share : {0.34, 0.5, 1.0, 4.0}) {
+    const int64_t parents = std::min(static_cast<int64_t>(pixels * share), pixels / 2) + batch;
+    const Capacity capacity{static_cast<int64_t>(pixels * share * 1.3) + kMaxLevels * batch, parents,
+                            std::min(static_cast<int64_t>(pixels * share * 5.0) + 64, 2 * pixels + 64)};
+    Run attempt(features, slope, bias, shape, rules, capacity);
+    if (attempt.run()) return attempt.pack();
+  }
+  STD_TORCH_CHECK(false, "the hierarchy has more regions than 32-bit buffers can hold");
+}
+
+}  // namespace dht
+
+STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CUDA, m) { m.impl("build_hierarchy", TORCH_BOX(&dht::build_hierarchy_cuda)); }

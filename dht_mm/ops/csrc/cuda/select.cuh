@@ -1,0 +1,153 @@
+// From the forest to the partition: choose a node for every pixel, join equal neighbours, number the regions.
+#pragma once
+
+#include "components.cuh"
+#include "moments.cuh"
+
+namespace dht {
+
+// Best of a node and its ancestors, the later one where scores tie.
+__device__ __forceinline__ int32_t best_ancestor(const Forest& forest, int64_t pixels, int32_t node, double score) {
+  int32_t best = node;
+  for (int32_t above = forest.parent[node]; above >= 0; above = forest.parent[above]) {
+    if (forest.score[above - pixels] < score) continue;
+    best = above;
+    score = forest.score[above - pixels];
+  }
+  return best;
+}
+
+// What the regions of level 1 select; -1 where their pixels prefer themselves.
+__global__ void choose_nodes(Forest forest, Shape shape, const Counters* counters, int32_t* choice) {
+  if (counters->overflow) return;
+  const Range range = level_range(counters, 1);
+  const double own = -sqrt(static_cast<double>(shape.num_pixels));
+  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
+    const int32_t node = range.start + static_cast<int32_t>(u);
+    const int32_t best = best_ancestor(forest, shape.pixels, node, forest.score[node - shape.pixels]);
+    choice[u] = forest.score[best - shape.pixels] >= own ? best : -1;
+  }
+}
+
+__device__ __forceinline__ int32_t choice_of(const Forest& forest, const int32_t* choice, int32_t first, int64_t pixel) {
+  const int32_t chosen = choice[forest.parent[pixel] - first];
+  return chosen < 0 ? static_cast<int32_t>(pixel) : chosen;
+}
+
+// A region of level 1 selects as one, so its pixels start out joined; a pixel that selects itself stays alone. Where there is no
+// level, level 1 are the whole images, whose first pixels are the images' first ones.
+__global__ void plant_pixels(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, int32_t* root) {
+  if (counters->overflow) return;
+  const int32_t first = counters->level_start[1];
+  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size())
+    root[u] = choice[forest.parent[u] - first] < 0 ? static_cast<int32_t>(u) : forest.first_pixel[forest.parent[u] - shape.pixels];
+}
+
+__device__ __forceinline__ int32_t find_root(volatile int32_t* root, int32_t node) {
+  int32_t above = root[node];
+  while (above != node) {
+    const int32_t next = root[above];
+    if (next != above) root[node] = next;
+    node = above;
+    above = next;
+  }
+  return node;
+}
+
+__device__ __forceinline__ void join(int32_t* root, int32_t a, int32_t b) {
+  while (true) {
+    a = find_root(root, a);
+    b = find_root(root, b);
+    if (a == b) return;
+    if (a > b) {
+      const int32_t swap = a;
+      a = b;
+      b = swap;
+    }
+    const int32_t seen = atomicCAS(root + b, b, a);
+    if (seen == b) return;
+    b = seen;
+  }
+}
+
+__global__ void join_pixels(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, int32_t* root) {
+  if (counters->overflow) return;
+  const int32_t first = counters->level_start[1], w = shape.width;
+  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
+    const int32_t within = static_cast<int32_t>(u % shape.num_pixels), p = forest.parent[u], mine = choice_of(forest, choice, first, u);
+    const bool right = within % w + 1 < w && forest.parent[u + 1] != p && choice_of(forest, choice, first, u + 1) == mine;
+    const bool down = within + w < shape.num_pixels && forest.parent[u + w] != p && choice_of(forest, choice, first, u + w) == mine;
+    if (right) join(root, static_cast<int32_t>(u), static_cast<int32_t>(u + 1));
+    if (down) join(root, static_cast<int32_t>(u), static_cast<int32_t>(u + w));
+  }
+}
+
+__global__ void flatten_roots(Shape shape, const Counters* counters, int32_t* root) {
+  if (counters->overflow) return;
+  volatile int32_t* path = root;
+  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
+    int32_t node = path[u];
+    while (path[node] != node) node = path[node];
+    path[u] = node;
+  }
+}
+
+// Numbers regions through the batch at their first pixels, and notes where each image begins.
+__global__ void number_regions(Shape shape, Counters* counters, const int32_t* root, const int32_t* block_sums, int32_t* number,
+                               int32_t* image_start) {
+  if (__syncthreads_or(counters->overflow)) return;
+  const Range chunk = block_chunk(static_cast<int32_t>(shape.pixels));
+  int32_t place = firsts_before_block(block_sums);
+  for (int32_t round = 0; round < chunk.count; round += kThreads) {
+    const int32_t u = chunk.start + round + threadIdx.x;
+    const bool first = round + threadIdx.x < chunk.count && is_first(root, nullptr, u);
+    const int2 rank = block_rank(first);
+    if (first) {
+      number[u] = place + rank.x;
+      if (u % shape.num_pixels == 0) image_start[u / shape.num_pixels] = place + rank.x;
+    }
+    place += rank.y;
+  }
+  if (blockIdx.x != gridDim.x - 1 || threadIdx.x != 0) return;
+  counters->num_regions = place;
+  image_start[shape.batch] = place;
+}
+
+struct Regions {
+  int32_t* labels;       // [B, H, W]
+  int32_t* num_regions;  // [B]
+  int32_t* node;         // [R]
+  Box* box;              // [R]
+  int32_t* size;         // [R]
+  int32_t total;
+};
+
+__global__ void open_regions(Shape shape, const int32_t* image_start, Regions regions) {
+  for (int64_t r = grid_thread(); r < regions.total; r += grid_size()) {
+    regions.size[r] = 0;
+    regions.box[r] = Box{INT32_MAX, INT32_MAX, -1, -1};
+  }
+  for (int64_t i = grid_thread(); i < shape.batch; i += grid_size()) regions.num_regions[i] = image_start[i + 1] - image_start[i];
+}
+
+// Paints labels. Sizes and boxes come from the regions of level 1, or from pixels that selected themselves.
+__global__ void write_regions(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, const int32_t* root,
+                              const int32_t* number, const int32_t* image_start, Regions regions) {
+  const int32_t first = counters->level_start[1];
+  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
+    const int32_t region = number[root[u]], image = static_cast<int32_t>(u / shape.num_pixels), p = forest.parent[u];
+    regions.labels[u] = region - image_start[image];
+    const int32_t chosen = choice[p - first];
+    if (chosen < 0) {
+      regions.node[region] = static_cast<int32_t>(u);
+      regions.size[region] = 1;
+      regions.box[region] = pixel_box(u, shape);
+    } else if (forest.first_pixel[p - shape.pixels] == u) {
+      regions.node[region] = chosen;
+      atomicAdd(regions.size + region, forest.size[p - shape.pixels]);
+      add_box(regions.box + region, forest.box[p - shape.pixels]);
+    }
+  }
+}
+
+}  // namespace dht

@@ -1,0 +1,33 @@
+"""What regions look like inside: the joint histogram of each region's image derivatives."""
+
+from torch import Tensor
+
+from .checks import check_labels, check_positive
+from .reference import gradient_histogram as reference
+
+
+def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_regions: int, bins: int) -> Tensor:
+    """Count the pixels of each region by their derivatives along y and x (paper, region features).
+
+    A derivative ``g`` in (-1, 1) falls into bin ``floor((g + 1) * bins / 2)``; values beyond fall into the outermost bins. Counts
+    pass no gradient.
+
+    Args:
+        gradient: ``[B, 2, H, W]`` float, derivatives along y and x; read in float32.
+        labels: ``[B, H, W]`` integer, the region of each pixel, numbered per image.
+        offsets: ``[B + 1]`` integer, first row of each image.
+        total_regions: Regions ``R`` of the batch, ``offsets[-1]``.
+        bins: Bins along each of the two derivatives.
+
+    Returns:
+        ``[R, bins * bins]`` int32, y-major. A row sums to the size of its region.
+
+    Raises:
+        TypeError: ``labels`` or ``offsets`` are not integers.
+        ValueError: The shapes do not fit together, or ``bins`` is not a positive integer.
+    """
+    check_labels(labels, offsets)
+    check_positive(bins=bins)
+    if gradient.dim() != 4 or gradient.shape[1] != 2 or (gradient.shape[0], *gradient.shape[2:]) != labels.shape:
+        raise ValueError(f'gradient must be [B, 2, H, W] of the size of labels {tuple(labels.shape)}, got {tuple(gradient.shape)}')
+    return reference.gradient_histogram(gradient.detach(), labels, offsets, total_regions, bins)

@@ -1,0 +1,29 @@
+"""Where regions lie: the histogram of each region's pixels over a coarse grid."""
+
+from torch import Tensor
+
+from .checks import check_labels, check_positive
+from .reference import position_histogram as reference
+
+
+def position_histogram(labels: Tensor, offsets: Tensor, total_regions: int, grid: tuple[int, int]) -> Tensor:
+    """Count the pixels of each region in each cell of a grid over the image (paper, region features).
+
+    Pixel ``(y, x)`` lies in cell ``(grid_y * y // H, grid_x * x // W)``.
+
+    Args:
+        labels: ``[B, H, W]`` integer, the region of each pixel, numbered per image.
+        offsets: ``[B + 1]`` integer, first row of each image.
+        total_regions: Regions ``R`` of the batch, ``offsets[-1]``.
+        grid: Cells along y and along x.
+
+    Returns:
+        ``[R, grid_y * grid_x]`` int32, y-major. A row sums to the size of its region.
+
+    Raises:
+        TypeError: ``labels`` or ``offsets`` are not integers.
+        ValueError: The shapes do not fit together, or a number of cells is not a positive integer.
+    """
+    check_labels(labels, offsets)
+    check_positive(grid_y=grid[0], grid_x=grid[1])
+    return reference.position_histogram(labels, offsets, total_regions, grid)

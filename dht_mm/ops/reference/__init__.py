@@ -1,0 +1,1 @@
+"""The operators in plain tensor operations: their definition, and the implementation where no kernels are built."""

@@ -1,0 +1,15 @@
+"""Rows of packed fields: regions of a batch, image after image, label after label."""
+
+import torch
+from torch import Tensor
+
+
+def packed_labels(labels: Tensor, offsets: Tensor) -> Tensor:
+    """``[B, H, W]`` labels of each image and ``[B + 1]`` first rows to ``[B, H, W]`` int64 rows of the packed fields."""
+    return labels.long() + offsets[:-1].long()[:, None, None]
+
+
+def image_of_rows(offsets: Tensor, total_regions: int) -> Tensor:
+    """``[R]`` int64: the image of each row; ``total_regions`` spares the read-back of ``offsets[-1]``."""
+    images = torch.arange(len(offsets) - 1, device=offsets.device)
+    return images.repeat_interleave(offsets.long().diff(), output_size=total_regions)

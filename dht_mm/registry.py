@@ -1,0 +1,15 @@
+"""Child registries of mmengine's, so that ``type='dht_mm.…'`` finds this plugin from any toolkit's config.
+
+``locations`` names the rooms that hold registered classes; mmengine imports them at the first lookup. This file must not import a
+room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
+"""
+
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
+
+
+def _child(name: str, parent: Registry, *rooms: str) -> Registry:
+    return Registry(name, parent=parent, scope='dht_mm', locations=[f'dht_mm.{room}' for room in rooms])
+
+
+MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'losses', 'heads')

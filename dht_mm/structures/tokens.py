@@ -1,0 +1,21 @@
+"""What a token backbone hands to a token head."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .partition import Partition
+
+
+class RegionTokens(NamedTuple):
+    """Packed tokens of a batch, with the partition that places them.
+
+    Attributes:
+        tokens: One ``[R, D]`` tensor for each requested block, in the order of ``out_indices``; row order as in ``partition``.
+        cls_tokens: One ``[B, D]`` tensor for each requested block; empty for a model without class token.
+        partition: Where the tokens lie.
+    """
+
+    tokens: tuple[Tensor, ...]
+    cls_tokens: tuple[Tensor, ...]
+    partition: Partition

@@ -1,0 +1,9 @@
+"""Images to partitions."""
+
+from .budget import TokenBudget
+from .dht_tokenizer import DHTTokenizer
+from .grid import GridTokenizer
+from .injection import inject_mean
+from .pretrainer import TokenizerPretrainer
+
+__all__ = ['DHTTokenizer', 'GridTokenizer', 'TokenBudget', 'TokenizerPretrainer', 'inject_mean']

@@ -1,0 +1,98 @@
+"""Images from and to disk."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .checks import check_image
+
+SIXTEEN_BIT_MAX = 65535
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image as a viewer shows it.
+
+    The orientation stored by cameras is applied, transparent pixels lie on white, grey and palette images become RGB, 16-bit grey
+    levels are scaled to 8 bits. Of an animation the first frame is read.
+
+    Args:
+        path: A file in any format that Pillow reads.
+
+    Returns:
+        ``[H, W, 3]`` uint8 RGB.
+
+    Raises:
+        FileNotFoundError: There is no file at ``path``.
+        ValueError: The file is not a readable image, or its grey levels have no defined white (float or more than 16 bits).
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f'path must be an image file, but {path} does not exist')
+    try:
+        with Image.open(path) as file:
+            return np.array(_to_rgb(ImageOps.exif_transpose(file)))
+    # Decoders of damaged files raise whatever their parser stumbles over, and Pillow names no common base class.
+    except Exception as error:
+        raise ValueError(f'path must be a readable image, but {path} is not: {error}') from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB on white of a Pillow image in any mode."""
+    if image.mode == 'F' or image.mode.startswith('I'):
+        return Image.fromarray(_sixteen_to_eight_bits(np.asarray(image))).convert('RGB')
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+    return image.convert('RGB')
+
+
+def _sixteen_to_eight_bits(levels: np.ndarray) -> np.ndarray:
+    if levels.dtype.kind == 'f' or levels.min() < 0 or levels.max() > SIXTEEN_BIT_MAX:
+        raise ValueError(f'{levels.dtype} grey levels from {levels.min()} to {levels.max()} have no defined white')
+    return np.rint(levels * (255 / SIXTEEN_BIT_MAX)).astype(np.uint8)
+
+
+def save_png(path: str | Path, image: np.ndarray) -> None:
+    """Write a PNG file that is there whole or not at all.
+
+    Args:
+        path: The file to write or replace; its folder must exist.
+        image: ``[H, W, 3]`` uint8 RGB.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        TypeError: ``image`` is not a uint8 numpy array.
+        ValueError: ``image`` is not ``[H, W, 3]``.
+    """
+    check_image(image)
+    with atomic_file(path) as file:
+        Image.fromarray(image).save(file, format='PNG', optimize=True)
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary file open for writing that appears at ``path`` only when the block ends without an error.
+
+    An interruption or a full disk leaves what was at ``path`` before, and no partial file.
+
+    Args:
+        path: The file to write or replace; its folder must exist.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f'path must lie in an existing folder, but {path.parent} does not exist')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

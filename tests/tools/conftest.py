@@ -1,0 +1,7 @@
+"""Makes the scripts under tools/ importable, as they are when they run."""
+
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+sys.path[:0] = [str(TOOLS), str(TOOLS / 'demo'), str(TOOLS / 'env')]

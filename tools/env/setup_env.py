@@ -1,0 +1,149 @@
+"""Creates the environment of ``make test`` and ``make demo``: one step after the other, resumable, standard library only.
+
+    python3 tools/env/setup_env.py .venv
+
+A step is skipped when its stamp in ``VENV/.steps`` holds the same requirements as now. Stamps are written after success only.
+A step that was begun and not finished (Ctrl-C, full disk) may have left half a package behind that pip takes for a whole one, so
+the next run starts with a fresh environment.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCH = ('torch==2.13.0',)  # alone and first, so that nothing else chooses the build
+TOOLKITS = ('onedl-mmengine==0.10.12', 'onedl-mmcv==2.3.6', 'onedl-mmsegmentation==1.4.2', 'onedl-mmpretrain==1.3.6')
+TORCHVISION = ('torchvision==0.28.0',)
+PACKAGE = ('-e', f'{ROOT}[dev]')
+LAST_LINES = 15
+
+
+class Environment:
+    """A virtual environment with a stamp for each finished step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.python = path / ('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
+        self.steps = path / '.steps'
+        self.unfinished = self.steps / 'unfinished'
+        self.log = self.steps / 'install.log'
+        self.constraints = self.steps / 'constraints.txt'
+
+    def prepare(self) -> None:
+        """Removes what an interrupted run left; refuses a folder that another program made."""
+        if self.path.exists() and not self.steps.is_dir():
+            raise SystemExit(f'{self.path} exists and was not made by this script: remove it or choose another with VENV=')
+        if self.unfinished.exists() or (self.steps.is_dir() and not self.runs()):
+            print(f'[env] {self.path} is incomplete, starting afresh', flush=True)
+            shutil.rmtree(self.path)
+        self.steps.mkdir(parents=True, exist_ok=True)
+
+    def runs(self) -> bool:
+        """Whether the environment's interpreter starts (the Python that it was made with may be gone)."""
+        return self.python.exists() and subprocess.run([self.python, '-c', ''], capture_output=True).returncode == 0
+
+    def call(self, *command: str | Path) -> None:
+        """Runs a command of the environment with its output in the log; ends the program with the log's end if it fails."""
+        with self.log.open('ab') as log:
+            code = subprocess.run(command, stdout=log, stderr=log, cwd=ROOT).returncode
+        if code:
+            lines = self.log.read_text(errors='replace').splitlines()
+            tail = [line for line in lines if not line.startswith('WARNING')][-LAST_LINES:]
+            raise SystemExit('\n'.join([*tail, f'[env] failed; the whole log: {self.log}']))
+
+    def pip(self, *arguments: str) -> None:
+        """``pip install``, which from the second step on may not exchange torch."""
+        keep = ('-c', str(self.constraints)) if self.constraints.exists() else ()
+        self.call(self.python, '-m', 'pip', 'install', '--disable-pip-version-check', '--progress-bar', 'off', *keep, *arguments)
+
+    def query(self, code: str) -> str | None:
+        """What the environment's Python prints for ``code``; None if it fails."""
+        result = subprocess.run([self.python, '-c', code], capture_output=True, text=True, cwd=self.path)
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    def write(self, path: Path, text: str) -> None:
+        """Writes a file that is either whole or not there."""
+        partial = path.with_name(path.name + '.partial')
+        partial.write_text(text)
+        partial.replace(path)
+
+
+def create(env: Environment) -> None:
+    """The empty environment, with the Python that runs this script."""
+    env.call(sys.executable, '-m', 'venv', env.path)
+
+
+def install_torch(env: Environment) -> None:
+    """torch, and the rule that later steps keep exactly this build."""
+    env.pip(*TORCH)
+    env.write(env.constraints, env.query('import torch; print("torch==" + torch.__version__)') + '\n')
+
+
+def install_toolkits(env: Environment) -> None:
+    """mmengine, mmcv, mmsegmentation and mmpretrain."""
+    env.pip(*TOOLKITS)
+
+
+def install_torchvision(env: Environment) -> None:
+    """torchvision, made importable where it is a CUDA build and torch is not."""
+    if env.query('import torchvision') is None:
+        cpu_only = env.query('import torch; print(torch.version.cuda)') == 'None'
+        env.pip(*(('--no-deps',) if cpu_only else ()), *TORCHVISION)
+    if env.query('import torchvision') is None:
+        site = Path(env.query('import sysconfig; print(sysconfig.get_path("purelib"))'))
+        shutil.copy(Path(__file__).with_name('torchvision_cpu.py'), site / 'torchvision_cpu.py')
+        (site / 'torchvision_cpu.pth').write_text('import torchvision_cpu\n')
+        env.call(env.python, '-c', 'import torchvision')
+
+
+def install_package(env: Environment) -> None:
+    """This checkout, editable, with what its tests need."""
+    env.pip(*PACKAGE)
+
+
+def build(env: Environment) -> None:
+    """Runs every step whose stamp is missing or outdated, and all after it."""
+    steps = (
+        ('virtual environment', create, ''),
+        ('torch', install_torch, TORCH),
+        ('toolkits', install_toolkits, TOOLKITS),
+        ('torchvision', install_torchvision, TORCHVISION),
+        ('dht_mm', install_package, (*PACKAGE, (ROOT / 'setup.py').read_text())),
+    )
+    env.prepare()
+    outdated = False
+    for number, (name, run, key) in enumerate(steps, 1):
+        stamp = env.steps / run.__name__
+        outdated = outdated or not stamp.exists() or stamp.read_text() != repr(key)
+        if not outdated:
+            continue
+        print(f'[env {number}/{len(steps)}] {name} ...', end='', flush=True)
+        start = time.monotonic()
+        env.write(env.unfinished, name)
+        run(env)
+        env.write(stamp, repr(key))
+        env.unfinished.unlink()
+        print(f' {time.monotonic() - start:.0f} s', flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Create or complete the environment of make test and make demo.')
+    parser.add_argument('venv', type=Path, help='folder of the environment')
+    env = Environment(parser.parse_args().venv.absolute())
+    if sys.version_info < (3, 10):
+        raise SystemExit(f'Python 3.10 or newer is needed, this is {sys.version.split()[0]}')
+    try:
+        build(env)
+    except KeyboardInterrupt:
+        raise SystemExit('\n[env] interrupted; the next run starts afresh') from None
+    except OSError as error:
+        raise SystemExit(f'\n[env] {error}; the next run starts afresh') from None
+
+
+if __name__ == '__main__':
+    main()
