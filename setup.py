@@ -6,16 +6,26 @@ other breaks both. Whoever has the original family installs this package without
 
 torchvision, which mmpretrain imports, is not listed either: each torchvision wheel pins one exact torch build, and a resolver
 would replace an installed torch to satisfy it.
+
+The compiled operators are optional (environment variable DHT_MM_WITH_OPS: 0 never builds them, 1 makes a failed build an error);
+tools/ops/build_library.py, which compiles them, names the other variables.
 """
 
+import os
 import re
 import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 
-from setuptools import find_namespace_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+LIBRARY = 'dht_mm.ops._ext'
 MMENGINE = ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6']
 
 
@@ -42,6 +52,39 @@ class BuildWithConfigs(build_py):
             shutil.copytree(ROOT / folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
 
 
+def with_ops() -> str:
+    """The value of DHT_MM_WITH_OPS: ``'0'``, ``'1'``, or empty to build the operators where that is possible."""
+    value = os.environ.get('DHT_MM_WITH_OPS', '')
+    if value not in ('', '0', '1'):
+        raise SystemExit(f'DHT_MM_WITH_OPS must be 0, 1 or unset, got {value!r}')
+    return value
+
+
+def torch_environment() -> dict[str, str]:
+    """Variables under which this Python finds torch, from within pip's isolated build too: there two variables hide what is installed."""
+    hiding = () if find_spec('torch') else ('PYTHONPATH', 'PYTHONNOUSERSITE')
+    return {name: value for name, value in os.environ.items() if name not in hiding}
+
+
+class BuildOps(build_ext):
+    """Compiles the operators. The library uses torch's stable ABI and nothing of Python, so its name has no version of Python in it."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return os.path.join(*fullname.split('.')) + '.so'
+
+    def build_extensions(self) -> None:
+        library = self.get_ext_fullpath(LIBRARY)
+        command = [sys.executable, ROOT / 'tools/ops/build_library.py', library]
+        if subprocess.run(command, env=torch_environment()).returncode == 0:
+            return
+        if with_ops() == '1':
+            raise SystemExit('dht_mm: DHT_MM_WITH_OPS=1, but the compiled operators cannot be built, see above')
+        print('dht_mm: no compiled operators, see above; the pure-torch backend will be used', file=sys.stderr)
+        self.extensions = []  # nothing to copy into the wheel or, of an editable install, into the checkout
+        if self.editable_mode:
+            (ROOT / self.get_ext_filename(LIBRARY)).unlink(missing_ok=True)  # of older sources
+
+
 setup(
     name='dht_mm',
     version=read_version(),
@@ -50,8 +93,11 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     license_files=['LICENSE'],
-    packages=find_namespace_packages(include=['dht_mm', 'dht_mm.*']),
-    cmdclass={'build_py': BuildWithConfigs},
+    packages=find_namespace_packages(include=['dht_mm', 'dht_mm.*'], exclude=['dht_mm.ops.csrc*']),
+    ext_modules=[] if with_ops() == '0' else [Extension(LIBRARY, sources=[])],
+    cmdclass={'build_ext': BuildOps, 'build_py': BuildWithConfigs},
+    # One wheel for all versions of Python; free-threaded ones, which have no limited API, get one of their own.
+    options={} if sysconfig.get_config_var('Py_GIL_DISABLED') else {'bdist_wheel': {'py_limited_api': 'cp310'}},
     python_requires='>=3.10',
     install_requires=['numpy>=1.26', 'pillow>=10', 'torch>=2.4'],
     extras_require={

@@ -35,7 +35,7 @@ def get_arch(arch: str | Mapping) -> Arch:
     """A capacity by its name, its first letter, or its numbers.
 
     Args:
-        arch: Name, or a mapping with the fields of :class:`Arch`; ``feedforward_channels`` is four times ``embed_dims`` by default.
+        arch: Name, or a mapping with the fields of :class:`Arch`; ``feedforward_channels`` defaults to four times ``embed_dims``.
 
     Raises:
         ValueError: The name is unknown, or a field is missing, unknown or out of range.
@@ -46,9 +46,9 @@ def get_arch(arch: str | Mapping) -> Arch:
             raise ValueError(f'arch must be one of {[*ARCHS]}, a first letter of one, or a dict, got {arch!r}')
         return ARCHS[names[0]]
     fields = dict(arch)
-    needed = {'embed_dims', 'num_layers', 'num_heads'}
-    if not needed <= fields.keys() <= set(Arch._fields):
-        raise ValueError(f'arch must have the keys {sorted(needed)} and may have {sorted(set(Arch._fields) - needed)}, got {arch!r}')
+    needed, known = {*Arch._fields[:3]}, {*Arch._fields}
+    if not needed <= fields.keys() <= known:
+        raise ValueError(f'arch must have the keys {sorted(needed)} and may have {sorted(known - needed)}, got {arch!r}')
     fields.setdefault('feedforward_channels', 4 * fields['embed_dims'])
     result = Arch(**fields)
     if not all(isinstance(value, int) and value > 0 for value in result[:4]):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dht_mm.embedding import RegionEmbedding, sequence_offsets, split
 from dht_mm.encoder import Encoder
 from dht_mm.features import RegionFeatures
+from dht_mm.ops.checks import check_positive
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition, RegionTokens
 from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, inject_mean
@@ -43,16 +44,16 @@ class DHTViT(BaseModule):
             - ``'tokens'``: one :class:`RegionTokens` instead of a tuple, for token heads.
         with_cls_token: Whether images have a class token.
         pre_norm: Whether to normalise the tokens before the first block.
-        frozen_stages: If positive, the tokenizer, the embedding and this many blocks are not trained; nor are the norms after the last
-            block, if that is all of them.
+        frozen_stages: If positive, the tokenizer, the embedding and this many blocks are not trained; if that is all blocks,
+            neither are the norms after them.
         norm_cfg: The layer norms, ``dict(type='LN', eps=1e-6)`` by default.
-        features: Options of the region features: ``pos_grid`` (one number or ``(y, x)``; default ``img_size / patch_size``, rounded
-            up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False) and ``gradient_curve``, and ``inject_mean``, whether
-            pixels carry the gradient to the tokenizer (default True, but False with a ``GridTokenizer``).
+        features: Options of the region features: ``pos_grid`` (one number or ``(y, x)``; default ``img_size / patch_size``,
+            rounded up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False), ``gradient_curve``, and
+            ``inject_mean``, whether pixels carry the gradient to the tokenizer (default True; False with a ``GridTokenizer``).
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``.
-        **encoder: Options of the encoder: ``drop_path_rate`` (default: that of ``arch``), ``final_norm`` (True), ``qkv_bias`` (True),
-            ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``with_cp`` (False; saves memory by computing blocks
-            twice).
+        **encoder: Options of the encoder: ``drop_path_rate`` (default: that of ``arch``), ``final_norm`` (True), ``qkv_bias``
+            (True), ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``with_cp`` (False; True saves memory by
+            computing blocks twice).
 
     Attributes:
         embed_dims: Dimensions of a token, D.
@@ -73,8 +74,11 @@ class DHTViT(BaseModule):
             raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("out_type='cls_token' needs with_cls_token=True, got False")
+        check_positive(patch_size=patch_size, in_channels=in_channels)
         capacity, eps = get_arch(arch), norm_eps(norm_cfg)
         self.embed_dims, self.num_layers = capacity.embed_dims, capacity.num_layers
+        if frozen_stages > self.num_layers:
+            raise ValueError(f'frozen_stages must be at most the {self.num_layers} blocks, got {frozen_stages}')
         self.patch_size, self.out_type = patch_size, out_type
         self.out_indices = resolve_indices(out_indices, self.num_layers)
         self.tokenizer = self._build_tokenizer(tokenizer, in_channels)
@@ -82,7 +86,7 @@ class DHTViT(BaseModule):
         self.inject_mean = options.pop('inject_mean', not isinstance(self.tokenizer, GridTokenizer))
         self.features = RegionFeatures(in_channels, patch_size, **options)
         self.embedding = RegionEmbedding(self.features.dims, self.embed_dims, with_cls_token, pre_norm, eps)
-        self.encoder = Encoder(**capacity._asdict() | dict(norm_eps=eps) | encoder)
+        self.encoder = Encoder(*capacity[:4], norm_eps=eps, **dict(drop_path_rate=capacity.drop_path_rate) | encoder)
         self.avg_norm = nn.LayerNorm(self.embed_dims, eps) if out_type == 'avg_featmap' else None
         self.frozen_stages = frozen_stages
         for module in self._frozen_modules():
@@ -102,7 +106,7 @@ class DHTViT(BaseModule):
             ValueError: Images are empty, not finite or of another number of channels.
         """
         partition = self.tokenizer(x)
-        x = x.to(self.embedding.patch_embed.weight.dtype)
+        x = x.to(self.embedding.patch_embed.weight.dtype)  # mixed-precision pipelines can hand over half precision
         injected = inject_mean(x, partition) if self.inject_mean else x
         tokens = self.embedding(self.features(x, injected, partition), partition)
         num_prefix = self.embedding.num_prefix
@@ -139,8 +143,8 @@ class DHTViT(BaseModule):
             prefix: What stands before this backbone's own names in it.
 
         Returns:
-            The depth (0 for the tokenizer and the embedding, ``i + 1`` for block ``i``, ``num_layers + 1`` for all after them) and the
-            number of depths, ``num_layers + 2``.
+            The depth (0 for the tokenizer and the embedding, ``i + 1`` for block ``i``, ``num_layers + 1`` for all after them)
+            and the number of depths, ``num_layers + 2``.
         """
         depths = self.num_layers + 2
         if param_name.startswith(prefix):

@@ -8,7 +8,7 @@ from dht_mm.structures import Partition
 
 
 def raw(prefix: Tensor, regions: Tensor, partition: Partition) -> Tensor:
-    """``[B, P, D]`` prefix tokens and ``[R, D]`` regions to ``[B, P + L, D]``: zero-padded to the longest image's ``L`` regions."""
+    """``[B, P, D]`` prefix tokens and ``[R, D]`` regions to ``[B, P + L, D]``, zero-padded to the longest image's regions."""
     batch, num_prefix, dims = prefix.shape
     image = partition.image_index
     label = torch.arange(len(image), device=image.device) - partition.offsets.long()[image]

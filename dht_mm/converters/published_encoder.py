@@ -35,7 +35,8 @@ class FeatureSizes(NamedTuple):
         return [*groups, self.patch_size**2] if self.gradient else groups
 
 
-def convert_encoder(state_dict: Mapping[str, Tensor], pos_grid: tuple[int, int] | None = None, head: str | None = None) -> Conversion:
+def convert_encoder(state_dict: Mapping[str, Tensor], pos_grid: tuple[int, int] | None = None,
+                    head: str | None = None) -> Conversion:
     """Convert a published encoder to the weights of a model of the toolkits, with a ``DHTViT`` under ``backbone.``.
 
     A linear head becomes the ``LinearClsHead`` of mmpretrain or a linear ``TokenHead``, an MLP head an MLP ``TokenHead``.
@@ -69,8 +70,9 @@ def infer_sizes(conversion: Conversion, pos_grid: tuple[int, int] | None = None)
         if cells > 0 and math.prod(grid) == cells:
             candidates.append(FeatureSizes(channels, patch_size, grid, gradient))
     if len(candidates) != 1:
-        raise ValueError(f'pos_grid must tell how the {columns} columns of embedder.proj.weight split into {channels}x{patch_size}'
-                         f'x{patch_size} pixels, positions and possibly {patch_size}x{patch_size} gradients, got {pos_grid!r}')
+        square = f'{patch_size}x{patch_size}'
+        raise ValueError(f'pos_grid must tell how the {columns} columns of embedder.proj.weight split into {channels}x{square} '
+                         f'pixels, positions and possibly {square} gradients, got {pos_grid!r}')
     return candidates[0]
 
 

@@ -27,7 +27,7 @@ def convert_tokenizer(state_dict: Mapping[str, Tensor]) -> Conversion:
     """Convert the published tokenizer to the weights of a ``DHTTokenizer``.
 
     Args:
-        state_dict: ``conv.ds.*``, ``conv.cv.*``, ``linear.*``, ``varproj.*``, and possibly ``gradact.lmbda`` and ``gradient.kernel``.
+        state_dict: ``conv.ds.*``, ``conv.cv.*``, ``linear.*``, ``varproj.*``, possibly ``gradact.lmbda`` and ``gradient.kernel``.
 
     Raises:
         ValueError: A key is missing or unknown, or the kernel is not Scharr's.

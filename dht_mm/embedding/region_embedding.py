@@ -13,8 +13,8 @@ from .sequence import join
 class RegionEmbedding(nn.Module):
     """One linear map of all features, a class token in front of each image, and an optional norm (paper, region embedding).
 
-    The map is kept as one weight a feature group: ``patch_embed`` does what the patch convolution of a plain ViT does, ``pos_embed``
-    holds an embedding for each cell of the position grid, and a recipe finds both under the names it knows.
+    The map is kept as one weight a feature group: ``patch_embed`` is what the patch convolution is in a plain ViT, ``pos_embed``
+    holds an embedding for each cell of the position grid, and recipes find both under the names they know.
 
     Args:
         dims: Row lengths of the groups: pixels, position and, if there is one, gradient.

@@ -13,8 +13,8 @@ from .position import REFERENCE_SCALE
 class GradientFeatures(nn.Module):
     """Joint histogram of each region's derivatives along y and x, by share (paper, region features).
 
-    Derivatives are those of the mean over channels, bent by :func:`arcsinh_curve`. Histograms are flat almost everywhere, so neither
-    the images nor the curve get a gradient: the curve is a setting, kept with the weights.
+    Derivatives are those of the mean over channels, bent by :func:`arcsinh_curve`. Histograms are flat almost everywhere, so
+    neither the images nor the curve get a gradient: the curve is a setting, kept with the weights.
 
     Args:
         bins: Bins ``q`` along each of the two derivatives; shares are divided by ``(q / 32)^2``.
@@ -42,8 +42,8 @@ class GradientFeatures(nn.Module):
 def scharr_gradient(image: Tensor) -> Tensor:
     """Scharr derivatives of the mean over channels, with replicated borders, a pixel's step being 1.
 
-    A value that moves by a rounding error can change a bin, and with it the token of a small region. Hence single float64 operations
-    in a fixed order, which give the same bits in every batch and on every device, and no convolution.
+    A value that moves by a rounding error can change its bin, and with it the token of a small region. Hence no convolution, but
+    single float64 operations in a fixed order, which give the same bits in every batch and on every device.
 
     Args:
         image: ``[B, C, H, W]`` float.

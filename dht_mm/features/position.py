@@ -5,6 +5,7 @@ import math
 from torch import Tensor, nn
 
 from dht_mm.ops import position_histogram
+from dht_mm.ops.checks import check_positive
 from dht_mm.structures import Partition
 
 REFERENCE_SCALE = 32
@@ -20,11 +21,15 @@ class PositionFeatures(nn.Module):
 
     Attributes:
         dims: Length of a row, the number of cells.
+
+    Raises:
+        ValueError: An argument is not positive.
     """
 
     def __init__(self, grid: int | tuple[int, int], scale: float | None = None):
         super().__init__()
         self.grid = (grid, grid) if isinstance(grid, int) else tuple(grid)
+        check_positive(grid_y=self.grid[0], grid_x=self.grid[1])
         self.dims = math.prod(self.grid)
         self.scale = math.sqrt(self.dims) if scale is None else scale
         if not 0 < self.scale < math.inf:

@@ -8,7 +8,8 @@ def check_labels(labels: Tensor, offsets: Tensor) -> None:
     if labels.is_floating_point() or offsets.is_floating_point():
         raise TypeError(f'labels and offsets must be integers, got {labels.dtype} and {offsets.dtype}')
     if labels.dim() != 3 or offsets.shape != (len(labels) + 1,):
-        raise ValueError(f'labels and offsets must be [B, H, W] and [B + 1], got {tuple(labels.shape)} and {tuple(offsets.shape)}')
+        raise ValueError(
+            f'labels and offsets must be [B, H, W] and [B + 1], got {tuple(labels.shape)} and {tuple(offsets.shape)}')
 
 
 def check_positive(**values: int) -> None:

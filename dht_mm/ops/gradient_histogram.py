@@ -29,5 +29,5 @@ def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_
     check_labels(labels, offsets)
     check_positive(bins=bins)
     if gradient.dim() != 4 or gradient.shape[1] != 2 or (gradient.shape[0], *gradient.shape[2:]) != labels.shape:
-        raise ValueError(f'gradient must be [B, 2, H, W] of the size of labels {tuple(labels.shape)}, got {tuple(gradient.shape)}')
+        raise ValueError(f'gradient must be [B, 2, H, W] for labels of {tuple(labels.shape)}, got {tuple(gradient.shape)}')
     return reference.gradient_histogram(gradient.detach(), labels, offsets, total_regions, bins)

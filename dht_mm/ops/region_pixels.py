@@ -19,8 +19,8 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
         patch_size: Points ``q`` along each side of a box; the first and the last lie on the box's outermost pixels.
 
     Returns:
-        The samples ``[R, C, q, q]``, differentiable to ``image``; and the mask ``[R, 1, q, q]`` in [0, 1], the region's own pixels (1,
-        all others 0) sampled with the same weights. Both in the dtype of ``image``.
+        The samples ``[R, C, q, q]``, differentiable to ``image``; and the mask ``[R, 1, q, q]``, the region's own pixels (1, all
+        others 0) sampled with the same weights. Both in the dtype of ``image``.
 
     Raises:
         TypeError: ``image`` is not floating point.
@@ -31,7 +31,7 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
     if not image.is_floating_point():
         raise TypeError(f'image must be floating point, got {image.dtype}')
     if image.dim() != 4 or (image.shape[0], *image.shape[2:]) != labels.shape:
-        raise ValueError(f'image must be [B, C, H, W] of the size of labels {tuple(labels.shape)}, got shape {tuple(image.shape)}')
+        raise ValueError(f'image must be [B, C, H, W] for labels of {tuple(labels.shape)}, got {tuple(image.shape)}')
     if bbox.dim() != 2 or bbox.shape[1] != 4:
         raise ValueError(f'bbox must be [R, 4], got shape {tuple(bbox.shape)}')
     return reference.region_pixels(image, labels, offsets, bbox, patch_size)

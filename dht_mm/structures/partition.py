@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+NOT_CANONICAL = 'labels must be numbered per image from 0 without gaps, in raster order of first pixels'
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -41,20 +43,23 @@ class Partition:
         Raises:
             ValueError: ``labels`` is not an integer map, is empty, or is not numbered in raster order of first pixels.
         """
-        if labels.dim() != 3 or labels.is_floating_point() or labels.numel() == 0:
+        if labels.dim() != 3 or labels.is_floating_point() or labels.dtype == torch.bool or labels.numel() == 0:
             raise ValueError(f'labels must be a non-empty integer [B, H, W], got {labels.dtype} of shape {tuple(labels.shape)}')
+        labels = labels.long()  # narrow integers overflow where regions are counted
         batch, height, width = labels.shape
         num_regions = labels.flatten(1).amax(1) + 1
+        if labels.min() < 0 or labels.max() >= height * width:
+            raise ValueError(NOT_CANONICAL)
         offsets = torch.cat([num_regions.new_zeros(1), num_regions.cumsum(0)]).int()
-        packed = (labels.long() + offsets[:-1].long()[:, None, None]).flatten()
+        packed = (labels + offsets[:-1].long()[:, None, None]).flatten()
         total = int(offsets[-1])
-        size = torch.bincount(packed.clamp_min(0), minlength=total).int()
+        size = torch.bincount(packed, minlength=total).int()
         y, x = (axis.expand(batch, height, width).flatten() for axis in (
             torch.arange(height, device=labels.device)[:, None], torch.arange(width, device=labels.device)))
         first = packed.new_full((total,), labels.numel()).scatter_reduce(
-            0, packed.clamp_min(0), torch.arange(labels.numel(), device=labels.device), 'amin')
-        if labels.min() < 0 or not (size > 0).all() or not (first.diff() > 0).all():
-            raise ValueError('labels must be numbered per image from 0 without gaps, in raster order of first pixels')
+            0, packed, torch.arange(labels.numel(), device=labels.device), 'amin')
+        if not (size > 0).all() or not (first.diff() > 0).all():
+            raise ValueError(NOT_CANONICAL)
         low, high = packed.new_full((total,), max(height, width)), packed.new_zeros(total)
         bbox = torch.stack([low.scatter_reduce(0, packed, y, 'amin'), low.scatter_reduce(0, packed, x, 'amin'),
                             high.scatter_reduce(0, packed, y, 'amax'), high.scatter_reduce(0, packed, x, 'amax')], 1).int()

@@ -54,6 +54,15 @@ class DHTTokenizer(BaseModule):
         self.projection = FeatureProjection(in_channels, hidden_channels)
         self.color = nn.Linear(hidden_channels, in_channels)
         self.self_edge = nn.Linear(hidden_channels, 1)
+        self._reset_maps()
+
+    def init_weights(self) -> None:
+        """Initialise as configured. A model's ``init_cfg`` for all its linear layers does not reach the tokenizer's two maps."""
+        self._reset_maps()
+        super().init_weights()
+
+    def _reset_maps(self) -> None:
+        self.color.reset_parameters()
         nn.init.normal_(self.self_edge.weight, std=1e-4)
         nn.init.constant_(self.self_edge.bias, -2 * math.pi)
 

@@ -23,9 +23,9 @@ def draw(lengths: tuple[int, ...], heads: int = 2, dims: int = 8, **options) -> 
 def image_by_image(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...]) -> Tensor:
     """Attention from its definition, one image after the other."""
     outputs = []
-    for q, k, v in zip(*(x.split(lengths) for x in (q, k, v)), strict=True):
-        weights = (torch.einsum('nhd,mhd->hnm', q, k) / q.shape[-1]**0.5).softmax(-1)
-        outputs.append(torch.einsum('hnm,mhd->nhd', weights, v))
+    for query, key, value in zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True):
+        weights = (torch.einsum('nhd,mhd->hnm', query, key) / q.shape[-1]**0.5).softmax(-1)
+        outputs.append(torch.einsum('hnm,mhd->nhd', weights, value))
     return torch.cat(outputs)
 
 

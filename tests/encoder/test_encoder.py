@@ -37,15 +37,12 @@ def test_block_is_torchs_pre_norm_layer():
 
 
 def test_layer_scale_scales_both_branches():
-    block, plain = Block(16, 2, 24, layer_scale_init_value=0.25), Block(16, 2, 24, layer_scale_init_value=0)
-    block.load_state_dict(plain.state_dict(), strict=False)
-    assert isinstance(plain.ls1, nn.Identity) and torch.equal(block.ls2.gamma, torch.full((16,), 0.25))
-    nn.init.zeros_(block.mlp.fc2.weight)
-    nn.init.zeros_(block.mlp.fc2.bias)
-    plain.mlp = block.mlp
+    block = Block(16, 2, 24, layer_scale_init_value=0.25)
+    nn.init.normal_(block.ls2.gamma)
     x, layout = draw_tokens(), TokenLayout(OFFSETS, 17)
-    assert torch.allclose(block(x, layout) - x, 0.25 * (plain(x, layout) - x), atol=1e-6)
-    assert torch.equal(LayerScale(16, 2)(x), 2 * x)
+    middle = x + 0.25 * block.attn(block.norm1(x), layout)
+    assert torch.allclose(block(x, layout), middle + block.ls2.gamma * block.mlp(block.norm2(middle)), atol=1e-6)
+    assert torch.equal(LayerScale(16, 2)(x), 2 * x) and isinstance(Block(16, 2, 24, layer_scale_init_value=0).ls1, nn.Identity)
 
 
 @torch.no_grad()

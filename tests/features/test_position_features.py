@@ -33,3 +33,5 @@ def test_rows_have_the_dtype_of_the_images():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match='scale .* got 0'):
         PositionFeatures(4, 0)
+    with pytest.raises(ValueError, match='grid_x .* got -1'):
+        PositionFeatures((4, -1))

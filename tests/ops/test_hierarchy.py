@@ -15,10 +15,10 @@ CRITERIA = ('aic', 'aicc', 'bic', 'cic')
 
 
 def draw_features(random: np.random.Generator, channels: int, height: int, width: int) -> np.ndarray:
-    """Features of one image: noise, few values, patches with noise, one colour, two pixels' pattern, or a ramp."""
+    """Features of one image: noise, few values, patches with noise, one colour, dominoes, a checkerboard, or a ramp."""
     scale = random.choice([0.05, 0.3, 1.0, 5.0])
     noise = random.standard_normal((channels, height, width)) * scale
-    kind = random.integers(6)
+    kind = random.integers(7)
     if kind == 0:
         return noise
     if kind == 1:
@@ -28,8 +28,10 @@ def draw_features(random: np.random.Generator, channels: int, height: int, width
         return np.kron(patches, np.ones((1, 3, 4)))[:, :height, :width] + random.choice([0.0, 0.02]) * noise
     if kind == 3:
         return np.broadcast_to(random.standard_normal((channels, 1, 1)) * scale, noise.shape)
-    y, x = np.indices((height, width))
     if kind == 4:
+        return np.repeat(noise, 2, axis=2)[:, :, :width]
+    y, x = np.indices((height, width))
+    if kind == 5:
         return np.broadcast_to((y + x) % 2 * scale, noise.shape)
     return np.broadcast_to((y + 2 * x) / 8, noise.shape)
 
@@ -113,3 +115,177 @@ def test_equals_the_slow_reference(kernel: str, criterion: str, compactness: flo
     for seed in range(4):
         case = Case.draw(seed + 100 * CRITERIA.index(criterion), kernel=kernel, criterion=criterion, compactness=compactness)
         check_batch(case)
+
+
+def test_draws_cover_what_they_should():
+    """The random cases reach deep levels, winning self edges, stops by every rule, whole images and many regions."""
+    cases = [Case.draw(seed) for seed in range(60)]
+    results = [(case, case.expect(0)) for case in cases]
+    assert max(len(result.picks) for _, result in results) == 4
+    assert any(u == v for _, result in results for picks in result.picks[1:] for u, v in enumerate(picks))
+    assert any(not result.picks for _, result in results)
+    assert {len(result.sizes) == 1 for _, result in results} == {True, False}
+    assert len({tuple(case.options.values()) for case in cases}) > 40
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_images_of_different_depth_equal_the_slow_reference_in_one_batch(seed: int):
+    """Dominoes stop as nothing improves, two colours at min_regions; noise goes on for two more levels."""
+    case = Case.draw(seed, kernel='gaussian', criterion='aicc', compactness=0.0, min_regions=2)
+    random = np.random.default_rng(seed)
+    noise = random.standard_normal((4, 10, 12))
+    halves = np.where(np.arange(12) < 5, 0.0, 3.0)
+    images = [np.repeat(noise, 2, axis=2)[:, :, :12], np.broadcast_to(halves, noise.shape), 0.3 * noise]
+    case.features = torch.from_numpy(np.stack(images)[random.permutation(3)]).float()
+    case.slope, case.bias = torch.zeros(4), torch.tensor(-6.0)
+    assert sorted(len(case.expect(image).picks) for image in range(3)) == [1, 1, 3]
+    check_batch(case)
+
+
+def test_image_stops_where_no_region_improves():
+    """AICc refuses pairs of pixels in an image this small, so the hierarchy of dominoes ends before their squares are tried."""
+    dominoes = 0.5 * torch.randn(1, 4, 8, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(2, 3)
+    arguments = torch.zeros(4), torch.tensor(-6.0)
+    aicc, aic = (build_hierarchy(dominoes, *arguments, criterion=criterion, min_regions=1) for criterion in ('aicc', 'aic'))
+    assert len(aicc.level_starts) == 1 + 3 and (aicc.node_size[:32] == 2).all()
+    assert len(aic.level_starts) == 3 + 3
+
+
+def test_four_quadrants_are_four_regions():
+    quadrants = torch.tensor([[[0., 3.], [6., 9.]]]).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    found = build_hierarchy(quadrants[None], torch.zeros(1), torch.tensor(-6.0))
+    expected = torch.tensor([[0, 1], [2, 3]]).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    assert torch.equal(found.labels[0].long(), expected)
+    assert found.bbox.tolist() == [[0, 0, 7, 7], [0, 8, 7, 15], [8, 0, 15, 7], [8, 8, 15, 15]]
+    assert found.size.tolist() == [64] * 4
+
+
+def test_one_colour_is_one_region():
+    found = build_hierarchy(torch.full((2, 8, 9, 11), 0.7), torch.zeros(8), torch.tensor(-6.0))
+    assert found.num_regions.tolist() == [1, 1] and found.size.tolist() == [99, 99]
+
+
+def test_whole_image_is_a_candidate_also_of_images_without_levels():
+    """With nothing to merge before, 2x3 pixels are either six regions or one: whichever scores at least as well."""
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 2, 2, 3, generator=random)
+    flat, varied = (build_hierarchy(scale * image, torch.zeros(2), torch.tensor(-6.0), iota=0.1) for scale in (0.01, 30.0))
+    assert flat.level_starts.tolist() == [0, 6, 7] and flat.num_regions.tolist() == [1]
+    assert varied.level_starts.tolist() == [0, 6, 7] and varied.num_regions.tolist() == [6]
+    torch.testing.assert_close(flat.node_mean[0], 0.01 * image.mean((0, 2, 3)))
+    torch.testing.assert_close(flat.node_variance[0], (0.01 * image).var((0, 2, 3), correction=0))
+
+
+def test_single_pixel_keeps_its_feature():
+    feature = torch.tensor([1.5, -2.0])
+    found = build_hierarchy(feature.view(1, 2, 1, 1), torch.zeros(2), torch.tensor(0.0))
+    mean = tree_mean(feature.view(1, 2, 1, 1), torch.zeros(2), torch.tensor(0.0), found)
+    assert found.labels.tolist() == [[[0]]] and torch.equal(mean, feature[None])
+
+
+def test_each_image_stops_alone():
+    """Noise that stops at its first levels beside an image that merges to the last: neither sees the other."""
+    random = torch.Generator().manual_seed(1)
+    noise = 8 * torch.randn(8, 12, 12, generator=random)
+    smooth = torch.linspace(0, 1, 12).expand(8, 12, 12) + 0.01 * torch.randn(8, 12, 12, generator=random)
+    options = dict(compactness=0.0, min_regions=1)
+    arguments = torch.zeros(8), torch.tensor(-6.0)
+    pair = build_hierarchy(torch.stack([noise, smooth]), *arguments, **options)
+    alone = [build_hierarchy(image[None], *arguments, **options) for image in (noise, smooth)]
+    assert len(alone[0].level_starts) != len(alone[1].level_starts), 'the images do not differ in depth'
+    for image, single in enumerate(alone):
+        assert torch.equal(pair.labels[image], single.labels[0])
+
+
+def regions_of(found: Hierarchy, image: int) -> list[Tensor]:
+    """What a caller sees of one image: labels, boxes, sizes, and mean and variance of the nodes selected."""
+    stop = int(found.num_regions[:image + 1].sum())
+    rows = slice(stop - int(found.num_regions[image]), stop)
+    nodes = found.node[rows].long() - found.labels.numel()
+    merged = nodes >= 0
+    return [found.labels[image], found.bbox[rows], found.size[rows], merged,
+            found.node_mean[nodes[merged]], found.node_variance[nodes[merged]], found.node_score[nodes[merged]]]
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_place_in_the_batch_changes_no_bit(seed: int):
+    random = np.random.default_rng(seed)
+    case = Case.draw(seed)
+    height, width = (int(side) for side in random.integers(4, 24, 2))
+    images = [draw_features(random, len(case.slope), height, width) for _ in range(4)]
+    case.features = torch.from_numpy(np.stack(images)).float()
+    whole = case.build()
+    for order in ([0], [3], [2, 0], [3, 2, 1, 0], [1, 1]):
+        found = case.build(order)
+        for place, image in enumerate(order):
+            for first, second in zip(regions_of(whole, image), regions_of(found, place), strict=True):
+                assert torch.equal(first, second)
+
+
+def test_threads_and_repetition_change_no_bit(other_threads):
+    random = torch.Generator().manual_seed(0)
+    coarse = torch.randn(2, 8, 20, 25, generator=random)
+    features = torch.nn.functional.interpolate(coarse, scale_factor=8) + 0.1 * torch.randn(2, 8, 160, 200, generator=random)
+    arguments = features, torch.full((8,), 0.1), torch.tensor(-2.0)
+    once, again = build_hierarchy(*arguments), build_hierarchy(*arguments)
+    with other_threads():
+        threaded = build_hierarchy(*arguments)
+    for first, second, third in zip(once, again, threaded, strict=True):
+        assert torch.equal(first, second) and torch.equal(first, third)
+
+
+def test_layout_of_the_input_does_not_matter():
+    case = Case.draw(7)
+    features = torch.randn(2, 8, 9, 14, generator=torch.Generator().manual_seed(0))
+    case.features, case.slope = features, torch.zeros(8)
+    expected = case.build()
+    for other in (features.to(memory_format=torch.channels_last), features.mT.contiguous().mT,
+                  torch.stack([features, features + 1], -1)[..., 0]):
+        assert not other.is_contiguous() and torch.equal(other, features)
+        case.features = other
+        for first, second in zip(expected, case.build(), strict=True):
+            assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_nodes_are_numbered_by_their_first_pixels_at_every_level(seed: int):
+    features = torch.from_numpy(np.stack([draw_features(np.random.default_rng([seed, i]), 4, 13, 11) for i in range(3)])).float()
+    found = build_hierarchy(features, torch.zeros(4), torch.tensor(-3.0), compactness=0.01, min_regions=1)
+    node = torch.arange(features[:, 0].numel())
+    for start, stop in zip(found.level_starts[1:-1].tolist(), found.level_starts[2:].tolist(), strict=True):
+        node = found.parent[node].long()
+        values, counts = node.unique(return_counts=True)
+        first = torch.full((stop - start,), node.numel()).scatter_reduce(0, node - start, torch.arange(node.numel()), 'amin')
+        assert torch.equal(values, torch.arange(start, stop)) and (first.diff() > 0).all()
+        assert torch.equal(found.node_size[start - node.numel():stop - node.numel()].long(), counts)
+
+
+def test_huge_features_end_in_a_valid_partition():
+    features = 1e37 * torch.randn(1, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    for kernel in KERNELS:
+        for compactness in (0.0, 0.1):
+            found = build_hierarchy(features, torch.ones(3), torch.tensor(-6.0), kernel=kernel, compactness=compactness)
+            assert int(found.size.sum()) == 81 and found.node_mean.isfinite().all()
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (dict(features=torch.zeros(3, 4, 4)), r'features must be .* got torch.float32 of shape \(3, 4, 4\)'),
+    (dict(features=torch.zeros(1, 3, 0, 4)), r'features must be .*\(1, 3, 0, 4\)'),
+    (dict(features=torch.zeros(0, 3, 4, 4)), r'features must be .*\(0, 3, 4, 4\)'),
+    (dict(features=torch.zeros(1, 3, 4, 4).half()), 'features must be .* got torch.float16'),
+    (dict(slope=torch.zeros(2)), r'slope and bias must be \[3\] and \[\], got \(2,\) and \(\)'),
+    (dict(bias=torch.zeros(1)), r'slope and bias must be \[3\] and \[\], got \(3,\) and \(1,\)'),
+    (dict(kernel='rbf'), "kernel must be one of .*'gaussian'.* got 'rbf'"),
+    (dict(criterion='mdl'), "criterion must be one of .*'aicc'.* got 'mdl'"),
+    (dict(compactness=1.0), r'compactness must be in \[0, 1\), got 1.0'),
+    (dict(compactness=-0.1), r'compactness must be in \[0, 1\), got -0.1'),
+    (dict(compactness=float('nan')), r'compactness must be in \[0, 1\), got nan'),
+    (dict(iota=0.0), 'iota must be positive and finite, got 0.0'),
+    (dict(iota=float('inf')), 'iota must be positive and finite, got inf'),
+    (dict(min_regions=0), 'min_regions must be a positive integer, got 0'),
+    (dict(min_regions=2.5), 'min_regions must be a positive integer, got 2.5')])
+def test_bad_arguments_are_named(change: dict, message: str):
+    arguments = dict(features=torch.zeros(1, 3, 4, 4), slope=torch.zeros(3), bias=torch.tensor(0.0)) | change
+    features, slope, bias = (arguments.pop(name) for name in ('features', 'slope', 'bias'))
+    with pytest.raises(ValueError, match=message):
+        build_hierarchy(features, slope, bias, **arguments)

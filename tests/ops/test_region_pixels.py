@@ -72,7 +72,7 @@ def test_bad_input_is_named():
     labels, offsets, bbox = partition.labels, partition.offsets, partition.bbox
     with pytest.raises(ValueError, match='patch_size .* got 0'):
         region_pixels(image, labels, offsets, bbox, 0)
-    with pytest.raises(ValueError, match=r'image .* got shape \(2, 3, 13, 16\)'):
+    with pytest.raises(ValueError, match=r'image .* got \(2, 3, 13, 16\)'):
         region_pixels(image[..., 1:], labels, offsets, bbox, 2)
     with pytest.raises(TypeError, match='image .* got torch.int64'):
         region_pixels(image.long(), labels, offsets, bbox, 2)

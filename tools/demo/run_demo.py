@@ -23,8 +23,8 @@ from stages import LOG, run_once, run_script
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs/dht'
 TOKENIZER = CONFIGS / 'tokenizer/dht-tokenizer_toy_1xb16-60i_shapes-128px.py'
-DHT = CONFIGS / 'segmentation/dht-vit-toy_token-head_1xb16-200i_shapes-128x128.py'
-GRID = CONFIGS / 'segmentation/grid-vit-toy_token-head_1xb16-200i_shapes-128x128.py'
+DHT = CONFIGS / 'segmentation/dht-vit-toy_token-head_1xb8-300i_shapes-128x128.py'
+GRID = CONFIGS / 'segmentation/grid-vit-toy_token-head_1xb8-300i_shapes-128x128.py'
 IMAGES = dict(train=240, val=60, size=128, seed=0)
 ROWS = 6  # validation images in the picture
 PHOTO_SIZE = 384  # pixels of the longer side

@@ -3,10 +3,10 @@
     python tools/model_converters/dht_reference_to_mm.py SRC DST
     python tools/model_converters/dht_reference_to_mm.py SRC DST --head seg --pos-grid 14 14
 
-SRC is the published tokenizer, or an encoder in the published layout (tokenizer, extractor, embedder, blocks, norm, head). A tokenizer
-becomes the weights of a `dht_mm.DHTTokenizer`, an encoder those of a whole model of mmpretrain (class head) or mmsegmentation (token
-head), whose backbone `init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.')` takes over alone. What became of every key
-is printed. DST is written only if all keys are accounted for.
+SRC is the published tokenizer, or an encoder in the published layout (tokenizer, extractor, embedder, blocks, norm, head). A
+tokenizer becomes the weights of a `dht_mm.DHTTokenizer`, an encoder those of a whole model of mmpretrain (class head) or
+mmsegmentation (token head); `init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.')` takes its backbone alone. What
+became of every key is printed. DST is written only if all keys are accounted for.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A few minutes on two CPU cores."""
 
-max_iters = 200
+max_iters = 300
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),

@@ -6,6 +6,7 @@ _base_ = [
 ]
 model = dict(data_preprocessor=_base_.data_preprocessor)
 max_iters = 60
+train_dataloader = dict(batch_size=16)
 optim_wrapper = dict(optimizer=dict(lr=1e-2, weight_decay=1e-2))
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=1e-4, begin=0, end=max_iters, by_epoch=False)]
 train_cfg = dict(max_iters=max_iters)

@@ -14,9 +14,9 @@ def pool_cells(tokens: Tensor, labels: Tensor, offsets: Tensor, stride: int) -> 
     cell = (image[:, None, None] * rows + y[:, None] // stride) * columns + x // stride
     pair, pixels = torch.unique(cell * len(tokens) + packed_labels(labels, offsets), return_counts=True)
     cell, region = pair // len(tokens), pair % len(tokens)
-    share = pixels / _sides(height, rows, stride, pixels)[cell // columns % rows] / _sides(width, columns, stride, pixels)[cell % columns]
+    area = _sides(height, rows, stride, cell)[cell // columns % rows] * _sides(width, columns, stride, cell)[cell % columns]
     pooled = tokens.new_zeros(batch * rows * columns, tokens.shape[1])
-    pooled = pooled.index_add(0, cell, tokens.index_select(0, region) * share.to(tokens.dtype)[:, None])
+    pooled = pooled.index_add(0, cell, tokens.index_select(0, region) * (pixels / area).to(tokens.dtype)[:, None])
     return pooled.view(batch, rows, columns, -1).movedim(-1, 1)
 
 

@@ -27,7 +27,7 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
     return samples.view(total, -1, channels).mT.reshape(total, channels, patch_size, patch_size), mask[:, None]
 
 
-def axis_samples(low: Tensor, high: Tensor, count: int, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def axis_samples(low: Tensor, high: Tensor, count: int, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], ...]:
     """The two neighbours, with weights, of ``count`` points that run linearly from ``low`` to ``high``, both included.
 
     Fractions come from integers: a point that should meet a pixel meets it exactly. A single point lies at ``low``.

@@ -25,16 +25,19 @@ DHT_HD double compactness_of(int64_t size, const Box& box) {
 
 DHT_HD double clip01(double x) { return x < 0.0 ? 0.0 : x > 1.0 ? 1.0 : x; }
 
+// Squared distance of features a and b; element c of each lies at c * stride.
+DHT_HD double squared_distance(const float* a, const float* b, int channels, int64_t stride) {
+  double distance = 0.0;
+  for (int c = 0; c < channels; ++c) {
+    const double difference = static_cast<double>(a[c * stride]) - static_cast<double>(b[c * stride]);
+    distance += difference * difference;
+  }
+  return distance;
+}
+
 // Similarity of features a and b; element c of each lies at c * stride.
 DHT_HD double similarity(Kernel kernel, const float* a, const float* b, int channels, int64_t stride) {
-  if (kernel == Kernel::kGaussian) {
-    double distance = 0.0;
-    for (int c = 0; c < channels; ++c) {
-      const double difference = static_cast<double>(a[c * stride]) - static_cast<double>(b[c * stride]);
-      distance += difference * difference;
-    }
-    return exp(-distance);
-  }
+  if (kernel == Kernel::kGaussian) return exp(-squared_distance(a, b, channels, stride));
   double dot = 0.0, square_a = 0.0, square_b = 0.0;
   for (int c = 0; c < channels; ++c) {
     const double x = a[c * stride], y = b[c * stride];

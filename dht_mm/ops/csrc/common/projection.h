@@ -44,13 +44,15 @@ DHT_HD double silu(double x) { return x * sigmoid(x); }
 
 // Where an output row or column of the x4 upsampling with aligned corners lies between its two inputs.
 struct Between {
-  int64_t low, high;
+  int32_t low, high;
   double fraction;
 };
 
-DHT_HD Between upsample4_position(int64_t output, int64_t inputs) {
-  const int64_t position = output * (inputs - 1), steps = 4 * inputs - 1, low = position / steps;
-  return {low, low + 1 < inputs ? low + 1 : inputs - 1, static_cast<double>(position - low * steps) / static_cast<double>(steps)};
+// Sides below 2^15 cells keep the products within 32 bits.
+DHT_HD Between upsample4_position(uint32_t output, uint32_t inputs) {
+  const uint32_t position = output * (inputs - 1), steps = 4 * inputs - 1, low = position / steps;
+  return {static_cast<int32_t>(low), static_cast<int32_t>(low + 1 < inputs ? low + 1 : inputs - 1),
+          static_cast<double>(position - low * steps) / static_cast<double>(steps)};
 }
 
 DHT_HD double lerp(double low, double high, double fraction) { return low * (1.0 - fraction) + high * fraction; }

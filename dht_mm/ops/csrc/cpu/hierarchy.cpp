@@ -10,6 +10,7 @@
 #include "../common/edge_weight.h"
 #include "../common/moments.h"
 #include "../common/tensors.h"
+#include "simd.h"
 
 namespace dht {
 namespace {
@@ -139,6 +140,7 @@ class Image {
   }
   std::vector<Choice> select() const;
   void pick_pixels(std::vector<double>& weight);
+  void measure_edge(const Level& level, const Edge& edge, double& distance, double& shape) const;
   void pick_edges(Level& level, std::vector<double>& weight);
   void components(std::vector<int32_t>& pick);
   void lift_edges(const std::vector<int32_t>& parent);
@@ -163,54 +165,64 @@ class Image {
   std::vector<double> lowest_;  // smallest best score of the pixels in each region of the last level
 };
 
-// Weights of pixel pairs that lie `step` apart, for `count` pixels from `begin` on.
-template <int D>
+// Finishes the weights of a row of edges: similarity from squared distances where the kernel is Gaussian, blend, and 16-bit rank.
+DHT_SIMD void finish_weights(double* weight, const double* shape, int64_t count, bool gaussian, double compactness, int32_t* rank) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double similarity = gaussian ? exp(-weight[i]) : weight[i];
+    weight[i] = blend(similarity, shape[i], compactness);
+    rank[i] = static_cast<int32_t>(quantize(weight[i]));
+  }
+}
+
+DHT_SIMD void add_squares(const float* a, const float* b, int64_t count, double* sum) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    sum[i] += difference * difference;
+  }
+}
+
+// Weights and ranks of pixel pairs that lie `step` apart, for `count` pixels from `begin` on; features are planes.
 void row_weights(const float* features, int channels, int64_t plane, int64_t begin, int64_t step, int64_t count, const Options& options,
-                 double* out) {
-  const int d = D > 0 ? D : channels;
-  const double shape = compactness_of(2, Box{0, 0, 0, 1});
-  if (options.kernel != Kernel::kGaussian) {
-    for (int64_t i = 0; i < count; ++i) {
-      const float* f = features + begin + i;
-      out[i] = blend(similarity(options.kernel, f, f + step, d, plane), shape, options.compactness);
-    }
-    return;
-  }
-  std::fill(out, out + count, 0.0);
-  for (int c = 0; c < d; ++c) {
+                 double* weight, int32_t* rank) {
+  const bool gaussian = options.kernel == Kernel::kGaussian;
+  std::fill(weight, weight + count, 0.0);
+  for (int c = 0; gaussian && c < channels; ++c) {
     const float* f = features + c * plane + begin;
-    for (int64_t i = 0; i < count; ++i) {
-      const double difference = static_cast<double>(f[i]) - static_cast<double>(f[i + step]);
-      out[i] += difference * difference;
-    }
+    add_squares(f, f + step, count, weight);
   }
-  for (int64_t i = 0; i < count; ++i) out[i] = blend(exp(-out[i]), shape, options.compactness);
+  for (int64_t i = 0; !gaussian && i < count; ++i)
+    weight[i] = similarity(options.kernel, features + begin + i, features + begin + i + step, channels, plane);
+  const std::vector<double> shape(count, compactness_of(2, Box{0, 0, 0, 1}));
+  finish_weights(weight, shape.data(), count, gaussian, options.compactness, rank);
 }
 
 void Image::pick_pixels(std::vector<double>& weight) {
-  const auto weights = d_ == 8 ? row_weights<8> : row_weights<0>;
-  std::vector<double> down(num_pixels_), right(width_);
-  for (int y = 0; y + 1 < height_; ++y)
-    weights(features_, d_, num_pixels_, int64_t(y) * width_, width_, width_, options_, &down[int64_t(y) * width_]);
-  for (int y = 0; y < height_; ++y) {
-    const int64_t row = int64_t(y) * width_;
-    weights(features_, d_, num_pixels_, row, 1, width_ - 1, options_, right.data());
-    for (int x = 0; x < width_; ++x) {
-      const int64_t u = row + x;
-      int64_t best = -1;
-      const auto offer = [&](double w, int64_t v) {
-        const int64_t key = edge_key(w, v);
-        if (key <= best) return;
-        best = key;
+  std::vector<double> down(num_pixels_), right(num_pixels_);
+  std::vector<int32_t> down_rank(num_pixels_), right_rank(num_pixels_);
+  torch::stable::parallel_for(0, height_, 32, [&](int64_t begin, int64_t end) {
+    for (int64_t y = begin; y < end; ++y) {
+      const int64_t row = y * width_;
+      if (y + 1 < height_) row_weights(features_, d_, num_pixels_, row, width_, width_, options_, &down[row], &down_rank[row]);
+      row_weights(features_, d_, num_pixels_, row, 1, width_ - 1, options_, &right[row], &right_rank[row]);
+    }
+  });
+  torch::stable::parallel_for(0, height_, 32, [&](int64_t begin, int64_t end) {
+    for (int64_t u = begin * width_; u < end * width_; ++u) {
+      const int64_t x = u % width_;
+      int32_t best = -1;
+      // In the order of labels: of equal weights the last one stays.
+      const auto offer = [&](int32_t rank, double w, int64_t v) {
+        if (rank < best) return;
+        best = rank;
         pixel_pick[u] = static_cast<int32_t>(v);
         weight[u] = w;
       };
-      if (y > 0) offer(down[u - width_], u - width_);
-      if (x > 0) offer(right[x - 1], u - 1);
-      if (x + 1 < width_) offer(right[x], u + 1);
-      if (y + 1 < height_) offer(down[u], u + width_);
+      if (u >= width_) offer(down_rank[u - width_], down[u - width_], u - width_);
+      if (x > 0) offer(right_rank[u - 1], right[u - 1], u - 1);
+      if (x + 1 < width_) offer(right_rank[u], right[u], u + 1);
+      if (u + width_ < num_pixels_) offer(down_rank[u], down[u], u + width_);
     }
-  }
+  });
 }
 
 void Image::first_level() {
@@ -278,20 +290,33 @@ double Image::self_weight(const Level& level, int64_t u) const {
   return blend(sigmoid(activation + static_cast<double>(bias_)), compactness_of(level.size[u], level.box[u]), options_.compactness);
 }
 
+// Squared distance (Gaussian) or similarity of an edge's ends, and the compactness of their union.
+void Image::measure_edge(const Level& level, const Edge& edge, double& distance, double& shape) const {
+  const int64_t u = edge.first, v = edge.second;
+  const float *a = &level.mean[u * d_], *b = &level.mean[v * d_];
+  distance = options_.kernel == Kernel::kGaussian ? squared_distance(a, b, d_, 1) : similarity(options_.kernel, a, b, d_, 1);
+  shape = compactness_of(level.size[u] + level.size[v], unite(level.box[u], level.box[v]));
+}
+
 void Image::pick_edges(Level& level, std::vector<double>& weight) {
   std::vector<int64_t> best(level.count());
   for (int64_t u = 0; u < level.count(); ++u) {
     weight[u] = self_weight(level, u);
     best[u] = edge_key(weight[u], u);
   }
-  for (const Edge& edge : edges_) {
-    const int32_t u = edge.first, v = edge.second;
-    const double shape = compactness_of(level.size[u] + level.size[v], unite(level.box[u], level.box[v]));
-    const double w = blend(similarity(options_.kernel, &level.mean[int64_t(u) * d_], &level.mean[int64_t(v) * d_], d_, 1), shape,
-                           options_.compactness);
-    const int64_t rank = quantize(w) << 32;
-    if ((rank | v) > best[u]) best[u] = rank | v, weight[u] = w;
-    if ((rank | u) > best[v]) best[v] = rank | u, weight[v] = w;
+  constexpr size_t kBlock = 256;
+  double w[kBlock], shape[kBlock];
+  int32_t rank[kBlock];
+  for (size_t begin = 0; begin < edges_.size(); begin += kBlock) {
+    const size_t count = std::min(kBlock, edges_.size() - begin);
+    for (size_t i = 0; i < count; ++i) measure_edge(level, edges_[begin + i], w[i], shape[i]);
+    finish_weights(w, shape, count, options_.kernel == Kernel::kGaussian, options_.compactness, rank);
+    for (size_t i = 0; i < count; ++i) {
+      const int32_t u = edges_[begin + i].first, v = edges_[begin + i].second;
+      const int64_t to_second = int64_t(rank[i]) << 32 | v, to_first = int64_t(rank[i]) << 32 | u;
+      if (to_second > best[u]) best[u] = to_second, weight[u] = w[i];
+      if (to_first > best[v]) best[v] = to_first, weight[v] = w[i];
+    }
   }
   for (int64_t u = 0; u < level.count(); ++u) level.pick[u] = static_cast<int32_t>(best[u] & 0xFFFFFFFF);
 }
@@ -314,7 +339,7 @@ Level level_of(int64_t count, int d) {
   return level;
 }
 
-void finish_moments(Level& level, const Sums& sums, int d, const Units& units) {
+DHT_SIMD void finish_moments(Level& level, const Sums& sums, int d, const Units& units) {
   for (int64_t p = 0; p < level.count(); ++p) {
     for (int c = 0; c < d; ++c) {
       const int64_t i = p * d + c;
@@ -324,21 +349,50 @@ void finish_moments(Level& level, const Sums& sums, int d, const Units& units) {
   }
 }
 
+// Nearest integer, ties to even, of |x| < 2^51: vectorises where the general conversion does not.
+inline int64_t round_small(double x) {
+  constexpr double kRound = 6755399441055744.0;
+  return double_to_bits(x + kRound) - double_to_bits(kRound);
+}
+
+// Fixed-point terms of `n` pixels, [1 + 2 d, n]: alpha, alpha f, alpha f^2. `small`: no term reaches 2^51.
+DHT_SIMD void pixel_terms(const double* weight, const float* features, int64_t plane, int d, int64_t n, const Units& units, bool small,
+                          int64_t* terms) {
+  double alpha[64];
+  for (int64_t i = 0; i < n; ++i) alpha[i] = alpha_of(1, weight[i]);
+  for (int64_t i = 0; i < n; ++i) terms[i] = round_to_int64(alpha[i] * units.alpha);
+  for (int c = 0; c < d; ++c) {
+    const float* f = features + c * plane;
+    int64_t *first = terms + (1 + c) * n, *second = terms + (1 + d + c) * n;
+    for (int64_t i = 0; small && i < n; ++i) first[i] = round_small(alpha[i] * static_cast<double>(f[i]) * units.first);
+    for (int64_t i = 0; small && i < n; ++i) {
+      const double value = f[i];
+      second[i] = round_small(alpha[i] * (value * value) * units.second);
+    }
+    for (int64_t i = 0; !small && i < n; ++i) first[i] = first_moment(alpha[i], f[i], units);
+    for (int64_t i = 0; !small && i < n; ++i) second[i] = second_moment(alpha[i], f[i], 0.0f, units);
+  }
+}
+
 Level Image::pixels_to_level(const std::vector<double>& weight, int64_t count) {
   Level level = level_of(count, d_);
   Sums sums(count, d_);
-  for (int64_t u = 0; u < num_pixels_; ++u) {
-    const int64_t p = pixel_parent[u];
-    const double alpha = alpha_of(1, weight[u]);
-    const int32_t y = static_cast<int32_t>(u / width_), x = static_cast<int32_t>(u % width_);
-    sums.alpha[p] += round_to_int64(alpha * units_.alpha);
-    for (int c = 0; c < d_; ++c) {
-      const float f = features_[c * num_pixels_ + u];
-      sums.first[p * d_ + c] += first_moment(alpha, f, units_);
-      sums.second[p * d_ + c] += second_moment(alpha, f, 0.0f, units_);
+  constexpr int64_t kBlock = 64;
+  std::vector<int64_t> terms((1 + 2 * d_) * kBlock);
+  for (int64_t begin = 0; begin < num_pixels_; begin += kBlock) {
+    const int64_t n = std::min(kBlock, num_pixels_ - begin);
+    pixel_terms(&weight[begin], features_ + begin, num_pixels_, d_, n, units_, size_bits(num_pixels_) >= 10, terms.data());
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t u = begin + i, p = pixel_parent[u];
+      const int32_t y = static_cast<int32_t>(u / width_), x = static_cast<int32_t>(u % width_);
+      sums.alpha[p] += terms[i];
+      for (int c = 0; c < d_; ++c) {
+        sums.first[p * d_ + c] += terms[(1 + c) * n + i];
+        sums.second[p * d_ + c] += terms[(1 + d_ + c) * n + i];
+      }
+      level.size[p] += 1;
+      level.box[p] = unite(level.box[p], Box{y, x, y, x});
     }
-    level.size[p] += 1;
-    level.box[p] = unite(level.box[p], Box{y, x, y, x});
   }
   finish_moments(level, sums, d_, units_);
   if (num_pixels_ == 1) {

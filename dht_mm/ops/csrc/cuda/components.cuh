@@ -76,15 +76,7 @@ __device__ __forceinline__ int2 block_rank(bool flag) {
 }
 
 __device__ __forceinline__ bool is_first(const int32_t* root, const int32_t* smallest, int32_t u) {
-  return smallest == nullptr ? root[u] == u : smallest[root[u]] == u;
-}
-
-__device__ __forceinline__ void count_firsts_in_chunk(int32_t count, const int32_t* root, const int32_t* smallest, int32_t* block_sums) {
-  const Range chunk = block_chunk(count);
-  int32_t firsts = 0;
-  for (int32_t i = threadIdx.x; i < chunk.count; i += kThreads) firsts += is_first(root, smallest, chunk.start + i);
-  firsts = block_sum(firsts);
-  if (threadIdx.x == 0) block_sums[blockIdx.x] = firsts;
+  return smallest[root[u]] == u;
 }
 
 __device__ __forceinline__ int32_t firsts_before_block(const int32_t* block_sums) {
@@ -95,12 +87,16 @@ __device__ __forceinline__ int32_t firsts_before_block(const int32_t* block_sums
 
 __global__ void count_firsts(const Counters* counters, int level, const int32_t* root, const int32_t* smallest, int32_t* block_sums) {
   if (__syncthreads_or(counters->overflow)) return;
-  count_firsts_in_chunk(level_range(counters, level).count, root, smallest, block_sums);
+  const Range chunk = block_chunk(level_range(counters, level).count);
+  int32_t firsts = 0;
+  for (int32_t i = threadIdx.x; i < chunk.count; i += kThreads) firsts += is_first(root, smallest, chunk.start + i);
+  firsts = block_sum(firsts);
+  if (threadIdx.x == 0) block_sums[blockIdx.x] = firsts;
 }
 
 // Numbers the components in the order of their first members: number[first member] is the component's place in the next level.
 __global__ void number_firsts(Forest forest, Shape shape, Images images, Counters* counters, int level, const int32_t* root,
-                              const int32_t* smallest, const int32_t* block_sums, int32_t sums_capacity, int32_t* number) {
+                              const int32_t* smallest, const int32_t* block_sums, int32_t parents, int32_t* number) {
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level), chunk = block_chunk(range.count);
   const int32_t next = range.start + range.count;
@@ -112,7 +108,7 @@ __global__ void number_firsts(Forest forest, Shape shape, Images images, Counter
     if (first) {
       const int32_t mine = place + rank.x;
       number[u] = mine;
-      if (mine < sums_capacity && next - shape.pixels + mine < forest.capacity) {
+      if (mine < parents && next - shape.pixels + mine < forest.capacity) {
         const int32_t pixel = level == 0 ? u : forest.first_pixel[range.start - shape.pixels + u];
         forest.first_pixel[next - shape.pixels + mine] = pixel;
         if (pixel % shape.num_pixels == 0) images.start[(level + 1) * (shape.batch + 1) + pixel / shape.num_pixels] = mine;
@@ -123,7 +119,7 @@ __global__ void number_firsts(Forest forest, Shape shape, Images images, Counter
   if (blockIdx.x != gridDim.x - 1 || threadIdx.x != 0) return;
   images.start[(level + 1) * (shape.batch + 1) + shape.batch] = place;
   counters->level_start[level + 2] = next + place;
-  if (place > sums_capacity || next - shape.pixels + place > forest.capacity) counters->overflow = 1;
+  if (place > parents || next - shape.pixels + place > forest.capacity) counters->overflow = 1;
 }
 
 }  // namespace dht

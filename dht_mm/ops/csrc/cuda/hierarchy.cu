@@ -45,8 +45,10 @@ class Run {
                mutable_data<float>(variance_), mutable_data<int32_t>(size_), mutable_data<Box>(box_), mutable_data<double>(score_),
                scratch<double>(keep_, like_, nodes), scratch<int32_t>(keep_, like_, nodes),
                static_cast<int32_t>(nodes - shape.batch)};
-    sums_ = {cleared<int64_t>(capacity.parents), cleared<int64_t>(capacity.parents * d), cleared<int64_t>(capacity.parents * d),
-             cleared<int32_t>(capacity.parents), scratch<int32_t>(keep_, like_, capacity.parents), static_cast<int32_t>(capacity.parents)};
+    // A parent of more than kListed children leaves at least kListed fewer nodes, so that slots never run out.
+    family_ = {scratch<int32_t>(keep_, like_, capacity.parents), scratch<int32_t>(keep_, like_, capacity.parents),
+               scratch<int32_t>(keep_, like_, pixels), scratch<int32_t>(keep_, like_, capacity.parents),
+               cleared<int64_t>((pixels / kListed + shape.batch) * (1 + 2 * d)), static_cast<int32_t>(capacity.parents)};
     images_ = {cleared<uint32_t>(shape.batch), scratch<int32_t>(keep_, like_, (levels_ + 2) * (shape.batch + 1)),
                scratch<int32_t>(keep_, like_, (levels_ + 1) * shape.batch), cleared<int32_t>((levels_ + 1) * shape.batch)};
     counters_ = cleared<Counters>(1);
@@ -62,8 +64,7 @@ class Run {
     begin();
     if (levels_ > 0) first_level();
     for (int level = 1; level < levels_; ++level) next_level(level);
-    launch(sum_whole_images, level_work(levels_) * kLanes, forest_, shape_, images_, counters_, levels_, sums_);
-    launch(close_whole_images, shape_.batch, forest_, shape_, rules_, images_, counters_, levels_, sums_);
+    add_images();
     select();
     check(cudaMemcpyAsync(&host_, counters_, sizeof host_, cudaMemcpyDeviceToHost, stream_), "reading the counters");
     check(cudaStreamSynchronize(stream_), "building the hierarchy");
@@ -94,7 +95,12 @@ class Run {
   void first_level();
   void next_level(int level);
   void connect(int level);
+  template <int D, Weighting W>
   void close(int level);
+  template <int D>
+  void add_images();
+  void add_images() { shape_.channels == 8 ? add_images<8>() : add_images<0>(); }
+  Source source(bool pixels) const { return {forest_, shape_, rules_, slope_, bias_, 0, pixels}; }
   void select();
 
   Tensor like_;
@@ -107,13 +113,13 @@ class Run {
   std::vector<Tensor> keep_;  // owns the scratch buffers until the stream has used them
   Tensor pick_, parent_, mean_, variance_, size_, box_, score_;
   Forest forest_;
-  Sums sums_;
+  Family family_;
   Images images_;
   Counters* counters_;
   Counters host_;
   int32_t *root_, *smallest_, *number_, *block_sums_, *region_start_;
   std::array<int2*, 2> edges_{};
-  int32_t* choice_ = nullptr;
+  int32_t *choice_ = nullptr, *first_ = nullptr;
 };
 
 __global__ void begin_counters(Shape shape, Images images, Counters* counters, bool has_levels) {
@@ -140,22 +146,32 @@ void Run::connect(int level) {
   launch(plant_roots, work, forest_, counters_, level, root_, smallest_);
   launch(chase_roots, work, counters_, level, root_, smallest_);
   launch(count_firsts, work, counters_, level, root_, smallest_, block_sums_);
-  launch(number_firsts, work, forest_, shape_, images_, counters_, level, root_, smallest_, block_sums_, sums_.capacity, number_);
-  launch(open_parents, level_work(level + 1), forest_, shape_, counters_, level);
+  launch(number_firsts, work, forest_, shape_, images_, counters_, level, root_, smallest_, block_sums_, family_.capacity, number_);
+  launch(open_parents, level_work(level + 1), forest_, shape_, counters_, level, family_);
 }
 
+// Statistics of the parents of `level`, which becomes level + 1.
+template <int D, Weighting W>
 void Run::close(int level) {
-  launch(close_level, level_work(level), forest_, shape_, rules_, images_, counters_, level, sums_);
-  launch(update_active, shape_.batch, shape_, images_, counters_, level, rules_.min_regions);
+  launch(add_spilled<D, W>, level_work(level), source(level == 0), images_, counters_, level, family_);
+  launch(close_level<D, W>, level_work(level + 1), source(level == 0), images_, counters_, level + 1, family_);
+  launch(update_active, shape_.batch, shape_, images_, counters_, level + 1, rules_.min_regions);
+}
+
+template <int D>
+void Run::add_images() {
+  launch(open_images, shape_.batch, shape_, counters_, levels_, family_);
+  launch(adopt_for_images, level_work(levels_), forest_, shape_, counters_, levels_, family_);
+  launch(add_spilled<D, Weighting::kBySize>, level_work(levels_), source(levels_ == 0), images_, counters_, levels_, family_);
+  launch(close_images<D>, shape_.batch, source(levels_ == 0), images_, counters_, levels_, family_);
 }
 
 void Run::first_level() {
   const bool eight = shape_.channels == 8;
   launch(eight ? pick_pixels<8> : pick_pixels<0>, shape_.pixels, forest_, shape_, rules_);
   connect(0);
-  launch(eight ? sum_pixels<8> : sum_pixels<0>, shape_.pixels * kLanes, forest_, shape_, rules_, images_, counters_, root_, smallest_, number_,
-         sums_);
-  close(1);
+  launch(adopt_pixels, shape_.pixels, forest_, shape_, counters_, root_, smallest_, number_, family_);
+  eight ? close<8, Weighting::kPixels>(0) : close<0, Weighting::kPixels>(0);
   launch(collect_edges, shape_.pixels, forest_, shape_, images_, counters_, edges_[0], static_cast<int32_t>(capacity_.edges));
 }
 
@@ -164,24 +180,25 @@ void Run::next_level(int level) {
   auto* best = reinterpret_cast<unsigned long long*>(smallest_);
   const int2* edges = edges_[(level - 1) % 2];
   launch(offer_self, level_work(level), forest_, shape_, rules_, counters_, level, slope_, bias_, best);
-  launch(offer_edges, capacity_.edges, forest_, shape_, rules_, counters_, level, edges, best);
+  launch(shape_.channels == 8 ? offer_edges<8> : offer_edges<0>, capacity_.edges, forest_, shape_, rules_, counters_, level, edges, best);
   launch(decode_picks, level_work(level), forest_, counters_, level, best);
   connect(level);
-  launch(sum_regions, level_work(level) * kLanes, forest_, shape_, rules_, images_, counters_, level, slope_, bias_, root_, smallest_, number_,
-         sums_);
-  close(level + 1);
+  launch(adopt_regions, level_work(level), forest_, shape_, counters_, level, root_, smallest_, number_, family_);
+  shape_.channels == 8 ? close<8, Weighting::kRegions>(level) : close<0, Weighting::kRegions>(level);
   launch(lift_edges, capacity_.edges, forest_, shape_, images_, counters_, level, edges, edges_[level % 2],
          static_cast<int32_t>(capacity_.edges));
 }
 
 void Run::select() {
+  // Lists of children and their parents' numbers are done with; their memory holds the choices.
   choice_ = smallest_;
+  first_ = family_.next;
   launch(choose_nodes, level_work(1), forest_, shape_, counters_, choice_);
-  launch(plant_pixels, shape_.pixels, forest_, shape_, counters_, choice_, root_);
-  launch(join_pixels, shape_.pixels, forest_, shape_, counters_, choice_, root_);
-  launch(flatten_roots, shape_.pixels, shape_, counters_, root_);
-  launch(count_firsts, shape_.pixels, counters_, 0, root_, static_cast<const int32_t*>(nullptr), block_sums_);
-  launch(number_regions, shape_.pixels, shape_, counters_, root_, block_sums_, number_, region_start_);
+  launch(plant_choices, level_work(1), counters_, root_);
+  launch(join_choices, shape_.pixels, forest_, shape_, counters_, choice_, root_);
+  launch(flatten_choices, level_work(1), forest_, shape_, counters_, root_, first_);
+  launch(count_regions, shape_.pixels, forest_, shape_, counters_, choice_, first_, block_sums_);
+  launch(number_regions, shape_.pixels, forest_, shape_, counters_, choice_, first_, block_sums_, number_, region_start_);
 }
 
 Tensor rows(const Tensor& buffer, int64_t count) { return torch::stable::narrow(const_cast<Tensor&>(buffer), 0, 0, count); }
@@ -194,7 +211,7 @@ Result Run::pack() {
   const Regions regions{mutable_data<int32_t>(labels), mutable_data<int32_t>(num_regions), mutable_data<int32_t>(node), mutable_data<Box>(bbox),
                         mutable_data<int32_t>(size), static_cast<int32_t>(total)};
   launch(open_regions, std::max<int64_t>(total, shape_.batch), shape_, region_start_, regions);
-  launch(write_regions, shape_.pixels, forest_, shape_, counters_, choice_, root_, number_, region_start_, regions);
+  launch(write_regions, shape_.pixels, forest_, shape_, counters_, choice_, first_, number_, region_start_, regions);
   const Tensor starts = torch::stable::empty({levels_ + 3}, ScalarType::Long);
   for (int level = 0; level < levels_ + 3; ++level) mutable_data<int64_t>(starts)[level] = host_.level_start[level];
   return {labels, num_regions, node, bbox, size, rows(parent_, nodes), rows(pick_, nodes), rows(mean_, merged), rows(variance_, merged),

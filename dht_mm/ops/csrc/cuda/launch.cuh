@@ -36,6 +36,7 @@ struct Counters {
   int32_t level_start[kMaxLevels + 2];  // first node of each level; pixels are level 0
   int32_t num_edges[kMaxLevels + 2];
   int32_t num_regions;
+  int32_t num_slots;   // sums that spilled children use
   int32_t overflow;    // a buffer was too small: the run is repeated with larger ones
   int32_t not_finite;  // a feature was NaN or infinite
 };
@@ -68,15 +69,18 @@ struct Forest {
   int32_t capacity;       // nodes that fit besides the whole images
 };
 
-// Fixed-point sums of the parents under construction; all zero between levels.
-struct Sums {
-  int64_t* alpha;        // [parents]
-  int64_t* first;        // [parents, d]
-  int64_t* second;       // [parents, d]
-  int32_t* children;     // [parents]
-  int32_t* only_child;   // [parents], meaningful where children == 1
-  int32_t capacity;      // parents that fit
+// Children of the parents under construction. A parent adds up the first few itself, from a list; those beyond are added by atomics to
+// a slot of fixed-point sums. Which children come first is left to chance, and does not matter: integer sums have no order.
+struct Family {
+  int32_t* children;  // [parents]
+  int32_t* head;      // [parents], child that starts the list
+  int32_t* next;      // [pixels], next child of the same parent; kSpilled for a child that is not in the list
+  int32_t* slot;      // [parents], where the spilled children of the parent are summed
+  int64_t* sums;      // [slots, 1 + 2 d], zero at the beginning
+  int32_t capacity;   // parents that fit
 };
+
+constexpr int32_t kListed = 32, kEnd = -1, kSpilled = -2;
 
 struct Images {
   uint32_t* largest;     // [B] bits of the largest |feature|

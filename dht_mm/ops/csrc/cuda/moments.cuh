@@ -26,8 +26,7 @@ __device__ __forceinline__ void lower(double* to, double value) {
     atomicMax(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(__double_as_longlong(value)));
 }
 
-// Parents of a level start out empty.
-__global__ void open_parents(Forest forest, Shape shape, const Counters* counters, int level) {
+__global__ void open_parents(Forest forest, Shape shape, const Counters* counters, int level, Family family) {
   if (counters->overflow) return;
   const Range range = level_range(counters, level + 1);
   for (int64_t p = grid_thread(); p < range.count; p += grid_size()) {
@@ -35,155 +34,228 @@ __global__ void open_parents(Forest forest, Shape shape, const Counters* counter
     forest.size[row] = 0;
     forest.box[row] = Box{INT32_MAX, INT32_MAX, -1, -1};
     forest.lowest[row] = level == 0 ? -sqrt(static_cast<double>(shape.num_pixels)) : __longlong_as_double(0x7FF0000000000000);
+    family.children[p] = 0;
+    family.head[p] = kEnd;
   }
 }
 
-// Adds the moments of one child; channels are spread over `lanes` neighbouring threads, so that atomics of a parent lie side by side.
-__device__ __forceinline__ void add_moments(const Sums& sums, int64_t p, int channels, int lane, int lanes, double alpha, const float* mean,
-                                            const float* variance, const Units& units) {
-  for (int c = lane; c < channels; c += lanes) {
-    add(sums.first + p * channels + c, first_moment(alpha, mean[c], units));
-    add(sums.second + p * channels + c, second_moment(alpha, mean[c], variance == nullptr ? 0.0f : variance[c], units));
-  }
+// Child `u` (counted within its level) joins the list of parent `p`, or is marked as spilled.
+__device__ __forceinline__ void join_family(const Family& family, Counters* counters, int32_t u, int32_t p) {
+  const int32_t order = atomicAdd(family.children + p, 1);
+  if (order == kListed) family.slot[p] = atomicAdd(&counters->num_slots, 1);
+  family.next[u] = order < kListed ? atomicExch(family.head + p, u) : kSpilled;
 }
 
-constexpr int kLanes = 8;  // threads that share a child
-
-template <int D>
-__global__ void sum_pixels(Forest forest, Shape shape, Rules rules, const Images images, const Counters* counters, const int32_t* root,
-                           const int32_t* smallest, const int32_t* number, Sums sums) {
+// Every child finds its parent; sizes and boxes are united on the way.
+__global__ void adopt_pixels(Forest forest, Shape shape, Counters* counters, const int32_t* root, const int32_t* smallest,
+                             const int32_t* number, Family family) {
   if (counters->overflow) return;
   const int32_t start = counters->level_start[1];
-  const int lane = threadIdx.x % kLanes;
-  for (int64_t i = grid_thread(); i < shape.pixels * kLanes; i += grid_size()) {
-    const int64_t u = i / kLanes;
+  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
     const int32_t p = number[smallest[root[u]]];
-    const double weight = pixel_weight<D>(forest.features, u, forest.pick[u], shape.channels, rules);
-    const Units units = image_units(images, static_cast<int32_t>(u / shape.num_pixels), shape.num_pixels);
-    const double alpha = alpha_of(1, weight);
-    add_moments(sums, p, shape.channels, lane, kLanes, alpha, forest.features + u * shape.channels, nullptr, units);
-    if (lane != 0) continue;
     forest.parent[u] = start + p;
-    add(sums.alpha + p, round_to_int64(alpha * units.alpha));
-    atomicAdd(forest.size + start - shape.pixels + p, 1);
+    join_family(family, counters, static_cast<int32_t>(u), p);
     add_box(forest.box + start - shape.pixels + p, pixel_box(u, shape));
   }
 }
 
-__global__ void sum_regions(Forest forest, Shape shape, Rules rules, const Images images, const Counters* counters, int level,
-                            const float* slope, const float* bias, const int32_t* root, const int32_t* smallest, const int32_t* number,
-                            Sums sums) {
+__global__ void adopt_regions(Forest forest, Shape shape, Counters* counters, int level, const int32_t* root, const int32_t* smallest,
+                              const int32_t* number, Family family) {
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   const int32_t next = range.start + range.count;
-  const int lane = threadIdx.x % kLanes, d = shape.channels;
-  for (int64_t i = grid_thread(); i < int64_t(range.count) * kLanes; i += grid_size()) {
-    const int32_t u = static_cast<int32_t>(i / kLanes);
-    const int64_t row = range.start - shape.pixels + u, pick = forest.pick[range.start + u] - shape.pixels;
-    const int32_t p = number[smallest[root[u]]];
-    const double weight = pick == row ? self_weight(forest, row, slope, bias, d, rules) : node_weight(forest, row, pick, d, rules);
-    const Units units = image_units(images, forest.first_pixel[row] / shape.num_pixels, shape.num_pixels);
-    const double alpha = alpha_of(forest.size[row], weight);
-    add_moments(sums, p, d, lane, kLanes, alpha, forest.mean + row * d, forest.variance + row * d, units);
-    if (lane != 0) continue;
-    const int64_t above = next - shape.pixels + p;
+  for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
+    const int32_t u = static_cast<int32_t>(i), p = number[smallest[root[u]]];
+    const int64_t row = range.start - shape.pixels + u, above = next - shape.pixels + p;
     forest.parent[range.start + u] = next + p;
-    add(sums.alpha + p, round_to_int64(alpha * units.alpha));
-    atomicAdd(sums.children + p, 1);
-    sums.only_child[p] = static_cast<int32_t>(row);
+    join_family(family, counters, u, p);
     atomicAdd(forest.size + above, forest.size[row]);
     add_box(forest.box + above, forest.box[row]);
     lower(forest.lowest + above, forest.lowest[row]);
   }
 }
 
-// Turns the sums of a parent into its statistics and clears them for the next level.
-__device__ __forceinline__ void close_parent(const Forest& forest, int64_t row, int64_t p, int channels, const Units& units, const Sums& sums,
-                                             const float* only_mean, const float* only_variance) {
-  const int64_t total = sums.alpha[p];
-  for (int c = 0; c < channels; ++c) {
-    const int64_t i = p * channels + c, o = row * channels + c;
-    forest.mean[o] = only_mean != nullptr ? only_mean[c] : mean_of(sums.first[i], total, units);
-    forest.variance[o] = only_mean == nullptr ? variance_of(sums.first[i], sums.second[i], total, units)
-                         : only_variance != nullptr ? only_variance[c] : 0.0f;
-    sums.first[i] = sums.second[i] = 0;
-  }
-  sums.alpha[p] = 0;
-  sums.children[p] = 0;
-}
-
-__device__ __forceinline__ bool still_active(const Images& images, const Shape& shape, int level, int32_t image, int32_t min_regions) {
-  const int32_t* start = images.start + level * (shape.batch + 1) + image;
-  return images.active[(level - 1) * shape.batch + image] && images.improved[level * shape.batch + image] && start[1] - start[0] > min_regions;
-}
-
-__global__ void close_level(Forest forest, Shape shape, Rules rules, Images images, const Counters* counters, int level, Sums sums) {
+// The last level adopts the whole images.
+__global__ void adopt_for_images(Forest forest, Shape shape, Counters* counters, int level, Family family) {
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
-  const int d = shape.channels;
+  const int32_t next = range.start + range.count;
+  for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
+    const int32_t u = static_cast<int32_t>(i), node = range.start + u;
+    const int32_t image = (level == 0 ? u : forest.first_pixel[node - shape.pixels]) / shape.num_pixels;
+    forest.parent[node] = next + image;
+    forest.pick[node] = node;
+    join_family(family, counters, u, image);
+  }
+}
+
+enum class Weighting { kPixels, kRegions, kBySize };
+
+// What a child contributes: its weight alpha and where its moments lie (no variance: a pixel).
+struct Child {
+  double alpha;
+  const float *mean, *variance;
+};
+
+// Everything the sums need to look up a child.
+struct Source {
+  Forest forest;
+  Shape shape;
+  Rules rules;
+  const float *slope, *bias;
+  int32_t start;  // first node of the children's level
+  bool pixels;    // the children are pixels
+};
+
+template <int D, Weighting W>
+__device__ __forceinline__ Child child_of(const Source& source, int32_t u) {
+  const int d = D > 0 ? D : source.shape.channels;
+  const Forest& forest = source.forest;
+  const int64_t row = source.start - source.shape.pixels + u;
+  if (W == Weighting::kBySize) {
+    if (source.pixels) return {1.0, forest.features + int64_t(u) * d, nullptr};
+    return {static_cast<double>(forest.size[row]), forest.mean + row * d, forest.variance + row * d};
+  }
+  if (W == Weighting::kPixels) {
+    const double weight = pixel_weight<D>(forest.features, u, forest.pick[u], d, source.rules);
+    return {alpha_of(1, weight), forest.features + int64_t(u) * d, nullptr};
+  }
+  const int64_t pick = forest.pick[source.start + u] - source.shape.pixels;
+  const double weight = pick == row ? self_weight(forest, row, source.slope, source.bias, d, source.rules)
+                                    : node_weight<D>(forest, row, pick, d, source.rules);
+  return {alpha_of(forest.size[row], weight), forest.mean + row * d, forest.variance + row * d};
+}
+
+// Adds the children that did not fit into their parents' lists.
+template <int D, Weighting W>
+__global__ void add_spilled(Source source, const Images images, const Counters* counters, int level, Family family) {
+  if (counters->overflow || counters->num_slots == 0) return;
+  const Range range = level_range(counters, level);
+  const int d = D > 0 ? D : source.shape.channels;
+  source.start = range.start;
+  for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
+    const int32_t u = static_cast<int32_t>(i);
+    if (family.next[u] != kSpilled) continue;
+    const int32_t p = source.forest.parent[range.start + u] - (range.start + range.count);
+    const Child child = child_of<D, W>(source, u);
+    const int32_t pixel = source.pixels ? u : source.forest.first_pixel[range.start - source.shape.pixels + u];
+    const Units units = image_units(images, pixel / source.shape.num_pixels, source.shape.num_pixels);
+    int64_t* sums = family.sums + int64_t(family.slot[p]) * (1 + 2 * d);
+    add(sums, round_to_int64(child.alpha * units.alpha));
+    for (int c = 0; c < d; ++c) {
+      add(sums + 1 + c, first_moment(child.alpha, child.mean[c], units));
+      add(sums + 1 + d + c, second_moment(child.alpha, child.mean[c], child.variance == nullptr ? 0.0f : child.variance[c], units));
+    }
+  }
+}
+
+// Adds up channels [begin, begin + N) of a parent's children and writes its moments. An only child hands on its own.
+template <int D, Weighting W, int N>
+__device__ __forceinline__ void close_channels(const Source& source, const Family& family, const Units& units, int32_t p, int64_t row,
+                                               int begin) {
+  const int d = D > 0 ? D : source.shape.channels;
+  const int32_t children = family.children[p];
+  const int64_t* spilled = children > kListed ? family.sums + int64_t(family.slot[p]) * (1 + 2 * d) : nullptr;
+  int64_t total = spilled ? spilled[0] : 0, first[N], second[N];
+#pragma unroll
+  for (int c = 0; c < N; ++c) {
+    first[c] = spilled ? spilled[1 + begin + c] : 0;
+    second[c] = spilled ? spilled[1 + d + begin + c] : 0;
+  }
+  for (int32_t u = family.head[p]; u != kEnd; u = family.next[u]) {
+    const Child child = child_of<D, W>(source, u);
+    total += round_to_int64(child.alpha * units.alpha);
+#pragma unroll
+    for (int c = 0; c < N; ++c) {
+      const float mean = child.mean[begin + c], variance = child.variance == nullptr ? 0.0f : child.variance[begin + c];
+      first[c] += first_moment(child.alpha, mean, units);
+      second[c] += second_moment(child.alpha, mean, variance, units);
+      if (children != 1) continue;
+      source.forest.mean[row * d + begin + c] = mean;
+      source.forest.variance[row * d + begin + c] = variance;
+    }
+  }
+  if (children == 1) return;
+#pragma unroll
+  for (int c = 0; c < N; ++c) {
+    source.forest.mean[row * d + begin + c] = mean_of(first[c], total, units);
+    source.forest.variance[row * d + begin + c] = variance_of(first[c], second[c], total, units);
+  }
+}
+
+template <int D, Weighting W>
+__device__ __forceinline__ void close_parent(const Source& source, const Family& family, const Units& units, int32_t p, int64_t row) {
+  if constexpr (D > 0) {
+    close_channels<D, W, D>(source, family, units, p, row, 0);
+  } else {
+    for (int c = 0; c < source.shape.channels; ++c) close_channels<D, W, 1>(source, family, units, p, row, c);
+  }
+}
+
+__device__ __forceinline__ double score_node(const Forest& forest, const Shape& shape, const Rules& rules, int64_t row) {
+  return information_score(rules.criterion, forest.variance + row * shape.channels, shape.channels, forest.size[row], shape.num_pixels,
+                           rules.iota);
+}
+
+// Statistics and scores of `level`, and whether they improve on what their pixels had.
+template <int D, Weighting W>
+__global__ void close_level(Source source, Images images, const Counters* counters, int level, Family family) {
+  if (counters->overflow) return;
+  const Range range = level_range(counters, level);
+  const Shape& shape = source.shape;
+  const Forest& forest = source.forest;
+  source.start = counters->level_start[level - 1];
   for (int64_t p = grid_thread(); p < range.count; p += grid_size()) {
     const int64_t row = range.start - shape.pixels + p;
     const int32_t image = forest.first_pixel[row] / shape.num_pixels;
-    const bool alone = sums.children[p] == 1;
-    const int64_t child = alone ? sums.only_child[p] : 0;
-    close_parent(forest, row, p, d, image_units(images, image, shape.num_pixels), sums, alone ? forest.mean + child * d : nullptr,
-                 alone ? forest.variance + child * d : nullptr);
+    close_parent<D, W>(source, family, image_units(images, image, shape.num_pixels), static_cast<int32_t>(p), row);
+    if (W == Weighting::kPixels) forest.size[row] = family.children[p];
     const bool active = images.active[(level - 1) * shape.batch + image];
-    const double score = active ? information_score(rules.criterion, forest.variance + row * d, d, forest.size[row], shape.num_pixels, rules.iota)
-                                : -__longlong_as_double(0x7FF0000000000000);
+    const double score = active ? score_node(forest, shape, source.rules, row) : -__longlong_as_double(0x7FF0000000000000);
     forest.score[row] = score;
-    if (score >= forest.lowest[row]) images.improved[level * shape.batch + image] = 1;
-    if (score > forest.lowest[row]) forest.lowest[row] = score;
+    if (score < forest.lowest[row]) continue;
+    forest.lowest[row] = score;
+    images.improved[level * shape.batch + image] = 1;
   }
 }
 
 __global__ void update_active(Shape shape, Images images, const Counters* counters, int level, int32_t min_regions) {
   if (counters->overflow) return;
-  for (int64_t image = grid_thread(); image < shape.batch; image += grid_size())
-    images.active[level * shape.batch + image] = still_active(images, shape, level, static_cast<int32_t>(image), min_regions);
-}
-
-// The whole image as the last candidate: means weighted by size. `level` holds the children.
-__global__ void sum_whole_images(Forest forest, Shape shape, const Images images, Counters* counters, int level, Sums sums) {
-  if (counters->overflow) return;
-  const Range range = level_range(counters, level);
-  const int32_t next = range.start + range.count;
-  const int lane = threadIdx.x % kLanes, d = shape.channels;
-  for (int64_t i = grid_thread(); i < int64_t(range.count) * kLanes; i += grid_size()) {
-    const int64_t u = i / kLanes, row = range.start - shape.pixels + u;
-    const int32_t image = (level == 0 ? static_cast<int32_t>(u) : forest.first_pixel[row]) / shape.num_pixels;
-    const double alpha = level == 0 ? 1.0 : static_cast<double>(forest.size[row]);
-    const Units units = image_units(images, image, shape.num_pixels);
-    const float* mean = level == 0 ? forest.features + u * d : forest.mean + row * d;
-    add_moments(sums, image, d, lane, kLanes, alpha, mean, level == 0 ? nullptr : forest.variance + row * d, units);
-    if (lane != 0) continue;
-    forest.parent[range.start + u] = next + image;
-    forest.pick[range.start + u] = range.start + static_cast<int32_t>(u);
-    add(sums.alpha + image, round_to_int64(alpha * units.alpha));
-    atomicAdd(sums.children + image, 1);
-    sums.only_child[image] = static_cast<int32_t>(level == 0 ? u : row);
+  for (int64_t image = grid_thread(); image < shape.batch; image += grid_size()) {
+    const int32_t* start = images.start + level * (shape.batch + 1) + image;
+    images.active[level * shape.batch + image] = images.active[(level - 1) * shape.batch + image] &&
+                                                 images.improved[level * shape.batch + image] && start[1] - start[0] > min_regions;
   }
 }
 
-__global__ void close_whole_images(Forest forest, Shape shape, Rules rules, Images images, Counters* counters, int level, Sums sums) {
+// The whole images, children of `level`: one node an image after all others.
+__global__ void open_images(Shape shape, Counters* counters, int level, Family family) {
+  if (counters->overflow) return;
+  for (int64_t image = grid_thread(); image < shape.batch; image += grid_size()) {
+    family.children[image] = 0;
+    family.head[image] = kEnd;
+  }
+  if (grid_thread() == 0) counters->level_start[level + 2] = counters->level_start[level + 1] + shape.batch;
+}
+
+template <int D>
+__global__ void close_images(Source source, Images images, const Counters* counters, int level, Family family) {
   if (counters->overflow) return;
   const int32_t start = counters->level_start[level + 1];
-  const int d = shape.channels;
+  const Shape& shape = source.shape;
+  const Forest& forest = source.forest;
+  source.start = counters->level_start[level];
   for (int64_t image = grid_thread(); image < shape.batch; image += grid_size()) {
     const int64_t row = start - shape.pixels + image;
-    const bool alone = sums.children[image] == 1;
-    const int64_t child = alone ? sums.only_child[image] : 0;
-    const float* mean = level == 0 ? forest.features + child * d : forest.mean + child * d;
-    close_parent(forest, row, image, d, image_units(images, static_cast<int32_t>(image), shape.num_pixels), sums, alone ? mean : nullptr,
-                 alone && level > 0 ? forest.variance + child * d : nullptr);
+    const int32_t i = static_cast<int32_t>(image);
+    close_parent<D, Weighting::kBySize>(source, family, image_units(images, i, shape.num_pixels), i, row);
     forest.size[row] = shape.num_pixels;
     forest.box[row] = Box{0, 0, shape.height - 1, shape.width - 1};
-    forest.first_pixel[row] = static_cast<int32_t>(image * shape.num_pixels);
-    forest.pick[start + image] = start + static_cast<int32_t>(image);
+    forest.first_pixel[row] = i * shape.num_pixels;
+    forest.pick[start + image] = start + i;
     forest.parent[start + image] = -1;
-    forest.score[row] = information_score(rules.criterion, forest.variance + row * d, d, shape.num_pixels, shape.num_pixels, rules.iota);
+    forest.score[row] = score_node(forest, shape, source.rules, row);
   }
-  if (grid_thread() == 0) counters->level_start[level + 2] = start + shape.batch;
 }
 
 }  // namespace dht

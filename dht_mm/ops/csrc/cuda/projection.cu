@@ -7,82 +7,155 @@ namespace dht {
 namespace {
 
 struct Size {
-  int64_t batch, in_channels, height, width, channels, coarse_height, coarse_width;
+  int32_t batch, in_channels, height, width, channels, coarse_height, coarse_width;
 };
 
-__device__ __forceinline__ double apply_norm(const Layer& layer, int output, double eps, double sum) {
-  return normalize(sum, layer.mean[output], norm_scale(layer, output, eps), layer.beta[output]);
+constexpr int kCells = 16;          // coarse cells of a block
+constexpr int kCoarseThreads = 128;
+
+// Shared memory of a block: pixels and hidden values of its cells, and the second layer's weights, channels last.
+struct CoarseScratch {
+  double *pixels, *hidden, *weight;
+  int32_t hidden_stride;
+};
+
+__host__ __device__ inline int64_t coarse_scratch_doubles(int in_channels, int channels) {
+  return int64_t(kCells) * 16 * in_channels + int64_t(kCells) * (16 * channels + 1) + int64_t(16) * channels * channels;
 }
 
-// One thread a hidden value of the coarse branch: [B, 2h, 2w, 4d].
-__global__ void hidden_cells(const float* image, Size size, Layer layer, double eps, double* hidden) {
-  const int64_t height = 2 * size.coarse_height, width = 2 * size.coarse_width, total = size.batch * height * width * layer.outputs;
-  for (int64_t i = grid_thread(); i < total; i += grid_size()) {
-    const int o = static_cast<int>(i % layer.outputs);
-    const int64_t cell = i / layer.outputs, x = cell % width, y = cell / width % height, b = cell / width / height;
-    const float* weight = layer.weight + int64_t(o) * layer.inputs;
-    double sum = layer.bias[o];
-    for (int64_t c = 0; c < size.in_channels; ++c) {
-      const float* plane = image + (b * size.in_channels + c) * size.height * size.width;
-      for (int k = 0; k < 4; ++k) {
-        const int64_t py = min(2 * y + k / 2, size.height - 1), px = min(2 * x + k % 2, size.width - 1);
-        sum += static_cast<double>(plane[py * size.width + px]) * static_cast<double>(weight[c * 4 + k]);
-      }
+__device__ __forceinline__ CoarseScratch coarse_scratch(int in_channels, int channels) {
+  extern __shared__ double memory[];
+  const int32_t stride = 16 * channels + 1;  // odd, so that the cells of a warp lie in different banks
+  double* hidden = memory + kCells * 16 * in_channels;
+  return {memory, hidden, hidden + kCells * stride, stride};
+}
+
+// The 4 x 4 pixels of every cell, as [cell][position 2 x 2][channel][2 x 2]: the patches of the first layer.
+__device__ __forceinline__ void load_cells(const float* image, const Size& size, int64_t first_cell, int64_t cells, double* pixels) {
+  const int values = 16 * size.in_channels;
+  for (int i = threadIdx.x; i < kCells * values; i += kCoarseThreads) {
+    const int64_t cell = first_cell + i / values;
+    if (cell >= cells) continue;
+    const int position = i % values / (4 * size.in_channels), c = i / 4 % size.in_channels, tap = i % 4;
+    const int32_t column = static_cast<int32_t>(cell % size.coarse_width), row = static_cast<int32_t>(cell / size.coarse_width);
+    const int32_t y = row % size.coarse_height * 4 + position / 2 * 2 + tap / 2, x = column * 4 + position % 2 * 2 + tap % 2;
+    const int64_t plane = int64_t(row / size.coarse_height) * size.in_channels + c;
+    pixels[i] = image[(plane * size.height + min(y, size.height - 1)) * size.width + min(x, size.width - 1)];
+  }
+}
+
+// First layer with SiLU: a thread keeps one output channel and its weights, and goes through the positions.
+template <int C, int D>
+__device__ __forceinline__ void hidden_values(const Layer& layer, double eps, const Size& size, const CoarseScratch& scratch) {
+  const int inputs = C > 0 ? 4 * C : layer.inputs, wide = D > 0 ? 4 * D : layer.outputs;
+  for (int o = threadIdx.x % wide; o < wide; o += blockDim.x) {
+    const float* weight = layer.weight + o * inputs;
+    double kept[C > 0 ? 4 * C : 1];
+    for (int k = 0; k < (C > 0 ? inputs : 0); ++k) kept[k] = weight[k];
+    const double bias = layer.bias[o], mean = layer.mean[o], beta = layer.beta[o], scale = norm_scale(layer, o, eps);
+    const int groups = max(1, static_cast<int>(blockDim.x) / wide), group = threadIdx.x / wide;
+    if (group >= groups) continue;
+    for (int position = group; position < 4 * kCells; position += groups) {
+      const double* patch = scratch.pixels + position * inputs;
+      double sum = bias;
+#pragma unroll
+      for (int k = 0; k < inputs; ++k) sum += patch[k] * (C > 0 ? kept[k] : static_cast<double>(weight[k]));
+      scratch.hidden[position / 4 * scratch.hidden_stride + o * 4 + position % 4] = silu(normalize(sum, mean, scale, beta));
     }
-    hidden[i] = silu(apply_norm(layer, o, eps, sum));
   }
 }
 
-// One thread a coarse value: [B, h, w, d].
-__global__ void coarse_cells(const double* hidden, Size size, Layer layer, double eps, double* coarse) {
-  const int64_t total = size.batch * size.coarse_height * size.coarse_width * layer.outputs, wide = layer.inputs / 4;
-  for (int64_t i = grid_thread(); i < total; i += grid_size()) {
-    const int o = static_cast<int>(i % layer.outputs);
-    const int64_t cell = i / layer.outputs, x = cell % size.coarse_width, row = cell / size.coarse_width;
-    const float* weight = layer.weight + int64_t(o) * layer.inputs;
-    double sum = layer.bias[o];
-    for (int64_t c = 0; c < wide; ++c)
-      for (int k = 0; k < 4; ++k)
-        sum += hidden[((row * 2 + k / 2) * 2 * size.coarse_width + 2 * x + k % 2) * wide + c] * static_cast<double>(weight[c * 4 + k]);
-    coarse[i] = apply_norm(layer, o, eps, sum);
+template <int C, int D>
+__global__ void coarse_cells(const float* image, Size size, Layer first, Layer second, double eps, double* coarse) {
+  const int d = D > 0 ? D : size.channels, taps = 16 * d;
+  const CoarseScratch scratch = coarse_scratch(size.in_channels, d);
+  const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
+  for (int i = threadIdx.x; i < taps * d; i += blockDim.x) scratch.weight[i] = second.weight[i % d * taps + i / d];
+  for (int64_t begin = int64_t(blockIdx.x) * kCells; begin < cells; begin += int64_t(gridDim.x) * kCells) {
+    __syncthreads();
+    load_cells(image, size, begin, cells, scratch.pixels);
+    __syncthreads();
+    hidden_values<C, D>(first, eps, size, scratch);
+    __syncthreads();
+    for (int i = threadIdx.x; i < kCells * d; i += blockDim.x) {
+      const int cell = i / d, o = i % d;
+      if (begin + cell >= cells) continue;
+      const double* hidden = scratch.hidden + cell * scratch.hidden_stride;
+      double sum = second.bias[o];
+#pragma unroll 8
+      for (int k = 0; k < taps; ++k) sum += hidden[k] * scratch.weight[k * d + o];
+      coarse[(begin + cell) * d + o] = normalize(sum, second.mean[o], norm_scale(second, o, eps), second.beta[o]);
+    }
   }
 }
 
-// One thread a feature value: [B, H, W, d].
+// What a feature channel needs of the fine layer, in shared memory: bias, mean, scale, beta, then the weights.
+__device__ __forceinline__ void load_fine_layer(const Layer& layer, double eps, double* table) {
+  const int row = 4 + layer.inputs;
+  for (int o = threadIdx.x; o < layer.outputs; o += blockDim.x) {
+    double* entry = table + o * row;
+    entry[0] = layer.bias[o];
+    entry[1] = layer.mean[o];
+    entry[2] = norm_scale(layer, o, eps);
+    entry[3] = layer.beta[o];
+    for (int c = 0; c < layer.inputs; ++c) entry[4 + c] = layer.weight[o * layer.inputs + c];
+  }
+  __syncthreads();
+}
+
+template <int C, int D>
 __global__ void pixel_features(const float* image, const double* coarse, Size size, Layer layer, double eps, float* features) {
-  const int64_t plane = size.height * size.width, total = size.batch * plane * size.channels;
-  for (int64_t i = grid_thread(); i < total; i += grid_size()) {
-    const int o = static_cast<int>(i % size.channels);
-    const int64_t pixel = i / size.channels, b = pixel / plane, within = pixel % plane;
+  extern __shared__ double table[];
+  load_fine_layer(layer, eps, table);
+  const int inputs = C > 0 ? C : layer.inputs, d = D > 0 ? D : size.channels;
+  const int32_t plane = size.height * size.width;
+  const int64_t pixels = int64_t(size.batch) * plane;
+  for (int64_t u = grid_thread(); u < pixels; u += grid_size()) {
+    const int32_t b = static_cast<int32_t>(u / plane), within = static_cast<int32_t>(u % plane);
     const Between y = upsample4_position(within / size.width, size.coarse_height), x = upsample4_position(within % size.width, size.coarse_width);
-    const double* map = coarse + b * size.coarse_height * size.coarse_width * size.channels + o;
-    const auto at = [&](int64_t row, int64_t column) { return map[(row * size.coarse_width + column) * size.channels]; };
-    const double left = lerp(at(y.low, x.low), at(y.high, x.low), y.fraction), right = lerp(at(y.low, x.high), at(y.high, x.high), y.fraction);
-    double sum = layer.bias[o];
-    for (int64_t c = 0; c < size.in_channels; ++c)
-      sum += static_cast<double>(image[(b * size.in_channels + c) * plane + within]) * static_cast<double>(layer.weight[o * layer.inputs + c]);
-    features[i] = static_cast<float>(silu(apply_norm(layer, o, eps, sum) + lerp(left, right, x.fraction)));
+    const double* map = coarse + int64_t(b) * size.coarse_height * size.coarse_width * d;
+    const double *low_left = map + (y.low * size.coarse_width + x.low) * d, *low_right = map + (y.low * size.coarse_width + x.high) * d;
+    const double *high_left = map + (y.high * size.coarse_width + x.low) * d, *high_right = map + (y.high * size.coarse_width + x.high) * d;
+    const float* pixel = image + int64_t(b) * inputs * plane + within;
+#pragma unroll
+    for (int o = 0; o < d; ++o) {
+      const double* entry = table + o * (4 + inputs);
+      double sum = entry[0];
+#pragma unroll
+      for (int c = 0; c < inputs; ++c) sum += static_cast<double>(pixel[int64_t(c) * plane]) * entry[4 + c];
+      const double left = lerp(low_left[o], high_left[o], y.fraction), right = lerp(low_right[o], high_right[o], y.fraction);
+      features[u * d + o] = static_cast<float>(silu(normalize(sum, entry[1], entry[2], entry[3]) + lerp(left, right, x.fraction)));
+    }
   }
+}
+
+template <int C, int D>
+void run(const float* image, const Size& size, const Projection& layers, double eps, double* coarse, float* features, cudaStream_t stream) {
+  const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
+  const int64_t pixels = int64_t(size.batch) * size.height * size.width;
+  const size_t scratch = coarse_scratch_doubles(size.in_channels, size.channels) * sizeof(double);
+  const size_t table = size.channels * (4 + size.in_channels) * sizeof(double);
+  check(cudaFuncSetAttribute(coarse_cells<C, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(scratch)),
+        "reserving shared memory for the projection");
+  coarse_cells<C, D><<<blocks_for((cells + kCells - 1) / kCells * kThreads), kCoarseThreads, scratch, stream>>>(
+      image, size, layers.coarse1, layers.coarse2, eps, coarse);
+  pixel_features<C, D><<<blocks_for(pixels), kThreads, table, stream>>>(image, coarse, size, layers.fine, eps, features);
+  check(cudaGetLastError(), "launching the projection");
 }
 
 }  // namespace
 
 Tensor project_cuda(const Tensor& image, const Tensor& parameters, int64_t channels, double eps) {
   const torch::stable::accelerator::DeviceGuard guard(image.get_device_index());
-  const Size size{image.size(0), image.size(1), image.size(2), image.size(3), channels, (image.size(2) + 3) / 4, (image.size(3) + 3) / 4};
-  const Projection layers = take_projection(data<float>(parameters), static_cast<int>(size.in_channels), static_cast<int>(channels));
-  const int64_t cells = size.batch * size.coarse_height * size.coarse_width, pixels = size.batch * size.height * size.width;
-  const Tensor hidden = empty_on(image, {cells * 16 * channels}, ScalarType::Double);
+  const int32_t height = static_cast<int32_t>(image.size(2)), width = static_cast<int32_t>(image.size(3));
+  const Size size{static_cast<int32_t>(image.size(0)), static_cast<int32_t>(image.size(1)), height, width,
+                  static_cast<int32_t>(channels), (height + 3) / 4, (width + 3) / 4};
+  const Projection layers = take_projection(data<float>(parameters), size.in_channels, size.channels);
+  const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
   const Tensor coarse = empty_on(image, {cells * channels}, ScalarType::Double);
-  const Tensor features = empty_on(image, {size.batch, size.height, size.width, channels}, ScalarType::Float);
-  const cudaStream_t stream = current_stream(image);
-  const float* pixels_in = data<float>(image);
-  hidden_cells<<<blocks_for(cells * 16 * channels), kThreads, 0, stream>>>(pixels_in, size, layers.coarse1, eps, mutable_data<double>(hidden));
-  coarse_cells<<<blocks_for(cells * channels), kThreads, 0, stream>>>(data<double>(hidden), size, layers.coarse2, eps,
-                                                                      mutable_data<double>(coarse));
-  pixel_features<<<blocks_for(pixels * channels), kThreads, 0, stream>>>(pixels_in, data<double>(coarse), size, layers.fine, eps,
-                                                                         mutable_data<float>(features));
-  check(cudaGetLastError(), "launching the projection");
+  const Tensor features = empty_on(image, {size.batch, height, width, channels}, ScalarType::Float);
+  const auto kernel = size.in_channels == 3 && channels == 8 ? run<3, 8> : run<0, 0>;
+  kernel(data<float>(image), size, layers, eps, mutable_data<double>(coarse), mutable_data<float>(features), current_stream(image));
   return features;
 }
 

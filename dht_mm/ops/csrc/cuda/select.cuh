@@ -29,18 +29,12 @@ __global__ void choose_nodes(Forest forest, Shape shape, const Counters* counter
   }
 }
 
-__device__ __forceinline__ int32_t choice_of(const Forest& forest, const int32_t* choice, int32_t first, int64_t pixel) {
-  const int32_t chosen = choice[forest.parent[pixel] - first];
-  return chosen < 0 ? static_cast<int32_t>(pixel) : chosen;
-}
-
-// A region of level 1 selects as one, so its pixels start out joined; a pixel that selects itself stays alone. Where there is no
-// level, level 1 are the whole images, whose first pixels are the images' first ones.
-__global__ void plant_pixels(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, int32_t* root) {
+// A region of level 1 selects as one, so it is one node of the graph of equal choices. Where there is no level, level 1 are the whole
+// images.
+__global__ void plant_choices(const Counters* counters, int32_t* root) {
   if (counters->overflow) return;
-  const int32_t first = counters->level_start[1];
-  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size())
-    root[u] = choice[forest.parent[u] - first] < 0 ? static_cast<int32_t>(u) : forest.first_pixel[forest.parent[u] - shape.pixels];
+  const Range range = level_range(counters, 1);
+  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) root[u] = static_cast<int32_t>(u);
 }
 
 __device__ __forceinline__ int32_t find_root(volatile int32_t* root, int32_t node) {
@@ -70,37 +64,63 @@ __device__ __forceinline__ void join(int32_t* root, int32_t a, int32_t b) {
   }
 }
 
-__global__ void join_pixels(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, int32_t* root) {
+// Joins neighbouring regions of level 1 that selected the same node.
+__global__ void join_choices(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, int32_t* root) {
   if (counters->overflow) return;
   const int32_t first = counters->level_start[1], w = shape.width;
+  const int32_t* p = forest.parent;
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int32_t within = static_cast<int32_t>(u % shape.num_pixels), p = forest.parent[u], mine = choice_of(forest, choice, first, u);
-    const bool right = within % w + 1 < w && forest.parent[u + 1] != p && choice_of(forest, choice, first, u + 1) == mine;
-    const bool down = within + w < shape.num_pixels && forest.parent[u + w] != p && choice_of(forest, choice, first, u + w) == mine;
-    if (right) join(root, static_cast<int32_t>(u), static_cast<int32_t>(u + 1));
-    if (down) join(root, static_cast<int32_t>(u), static_cast<int32_t>(u + w));
+    const int32_t within = static_cast<int32_t>(u % shape.num_pixels), y = within / w, x = within % w, mine = p[u] - first;
+    const int32_t chosen = choice[mine];
+    if (chosen < 0) continue;
+    const bool right = x + 1 < w && p[u + 1] != p[u] && choice[p[u + 1] - first] == chosen && (y == 0 || !continues_border(p, u, 1, w));
+    const bool down = y + 1 < shape.height && p[u + w] != p[u] && choice[p[u + w] - first] == chosen && (x == 0 || !continues_border(p, u, w, 1));
+    if (right) join(root, mine, p[u + 1] - first);
+    if (down) join(root, mine, p[u + w] - first);
   }
 }
 
-__global__ void flatten_roots(Shape shape, const Counters* counters, int32_t* root) {
+// Leaves in `first` the first pixel of every level-1 region's component.
+__global__ void flatten_choices(Forest forest, Shape shape, const Counters* counters, const int32_t* root, int32_t* first) {
   if (counters->overflow) return;
-  volatile int32_t* path = root;
-  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    int32_t node = path[u];
-    while (path[node] != node) node = path[node];
-    path[u] = node;
+  const Range range = level_range(counters, 1);
+  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
+    int32_t node = static_cast<int32_t>(u);
+    while (root[node] != node) node = root[node];
+    first[u] = forest.first_pixel[range.start - shape.pixels + node];
   }
+}
+
+// First pixel of the region that holds pixel `u`; a pixel whose level-1 region chose nothing is a region of its own.
+__device__ __forceinline__ int32_t region_start(const Forest& forest, const int32_t* choice, const int32_t* first, int32_t level_start,
+                                                int32_t u) {
+  const int32_t p = forest.parent[u] - level_start;
+  return choice[p] < 0 ? u : first[p];
+}
+
+__global__ void count_regions(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, const int32_t* first,
+                              int32_t* block_sums) {
+  if (__syncthreads_or(counters->overflow)) return;
+  const Range chunk = block_chunk(static_cast<int32_t>(shape.pixels));
+  int32_t firsts = 0;
+  for (int32_t i = threadIdx.x; i < chunk.count; i += kThreads) {
+    const int32_t u = chunk.start + i;
+    firsts += region_start(forest, choice, first, counters->level_start[1], u) == u;
+  }
+  firsts = block_sum(firsts);
+  if (threadIdx.x == 0) block_sums[blockIdx.x] = firsts;
 }
 
 // Numbers regions through the batch at their first pixels, and notes where each image begins.
-__global__ void number_regions(Shape shape, Counters* counters, const int32_t* root, const int32_t* block_sums, int32_t* number,
-                               int32_t* image_start) {
+__global__ void number_regions(Forest forest, Shape shape, Counters* counters, const int32_t* choice, const int32_t* first_pixel,
+                               const int32_t* block_sums, int32_t* number, int32_t* image_start) {
   if (__syncthreads_or(counters->overflow)) return;
   const Range chunk = block_chunk(static_cast<int32_t>(shape.pixels));
   int32_t place = firsts_before_block(block_sums);
   for (int32_t round = 0; round < chunk.count; round += kThreads) {
     const int32_t u = chunk.start + round + threadIdx.x;
-    const bool first = round + threadIdx.x < chunk.count && is_first(root, nullptr, u);
+    const bool first = round + threadIdx.x < chunk.count &&
+                       region_start(forest, choice, first_pixel, counters->level_start[1], u) == u;
     const int2 rank = block_rank(first);
     if (first) {
       number[u] = place + rank.x;
@@ -131,11 +151,11 @@ __global__ void open_regions(Shape shape, const int32_t* image_start, Regions re
 }
 
 // Paints labels. Sizes and boxes come from the regions of level 1, or from pixels that selected themselves.
-__global__ void write_regions(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, const int32_t* root,
+__global__ void write_regions(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, const int32_t* first_pixel,
                               const int32_t* number, const int32_t* image_start, Regions regions) {
   const int32_t first = counters->level_start[1];
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int32_t region = number[root[u]], image = static_cast<int32_t>(u / shape.num_pixels), p = forest.parent[u];
+    const int32_t region = number[region_start(forest, choice, first_pixel, first, static_cast<int32_t>(u))], image = static_cast<int32_t>(u / shape.num_pixels), p = forest.parent[u];
     regions.labels[u] = region - image_start[image];
     const int32_t chosen = choice[p - first];
     if (chosen < 0) {

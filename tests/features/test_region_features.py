@@ -1,0 +1,56 @@
+"""All groups of features together, and on every device."""
+
+import pytest
+import torch
+from partitions import random_case
+from torch import Tensor
+
+from dht_mm.features import RegionFeatures
+from dht_mm.structures import Partition
+
+
+def rows_and_gradient(features: RegionFeatures, image: Tensor, partition: Partition) -> tuple[list[Tensor], Tensor]:
+    """Rows of all groups, and the gradient of their squares to the image that the pixels are taken from."""
+    injected = image.clone().requires_grad_()
+    rows = features(image, injected, partition)
+    sum(group.square().sum() for group in rows).backward()
+    return rows, injected.grad
+
+
+def test_groups_come_in_the_order_pixels_position_gradient():
+    image, partition = random_case()
+    features = RegionFeatures(3, 4, (2, 3), gradient=True)
+    rows, gradient = rows_and_gradient(features, image, partition)
+    assert features.dims == [48, 6, 16] == [group.shape[1] for group in rows] and gradient.any()
+    assert torch.equal(rows[2], features.gradient(image, partition))
+    assert RegionFeatures(3, 4, (2, 3)).dims == [48, 6]
+
+
+@torch.no_grad()
+def test_pixels_are_taken_from_the_injected_image_and_the_rest_is_not():
+    image, partition = random_case()
+    features = RegionFeatures(3, 4, 2, gradient=True)
+    plain, other = features(image, image, partition), features(image, image + 1, partition)
+    assert not torch.equal(plain[0], other[0]) and torch.equal(plain[1], other[1]) and torch.equal(plain[2], other[2])
+
+
+@torch.no_grad()
+def test_rows_of_an_image_do_not_depend_on_the_batch():
+    image, partition = random_case(batch=3)
+    features = RegionFeatures(3, 4, 5, gradient=True)
+    whole = features(image, image, partition)
+    for index in range(3):
+        alone = Partition.from_labels(partition.labels[index:index + 1], image[index:index + 1])
+        rows = features(image[index:index + 1], image[index:index + 1], alone)
+        assert all(torch.equal(row, group[partition.image_index == index]) for row, group in zip(rows, whole, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_gpu_gives_the_same_rows():
+    image, partition = random_case(batch=4, height=97, width=131, seeds=60)
+    features = RegionFeatures(3, 16, 14, gradient=True)
+    rows, gradient = rows_and_gradient(features, image, partition)
+    gpu_rows, gpu_gradient = rows_and_gradient(features.cuda(), image.cuda(), partition.to('cuda'))
+    assert torch.allclose(gpu_rows[0].cpu(), rows[0], atol=1e-5)
+    assert all(torch.allclose(gpu.cpu(), row, rtol=1e-6, atol=0) for gpu, row in zip(gpu_rows[1:], rows[1:], strict=True))
+    assert torch.allclose(gpu_gradient.cpu(), gradient, atol=1e-3 * gradient.abs().max().item())

@@ -1,0 +1,23 @@
+"""Fixtures of the operators' tests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+
+@contextmanager
+def _other_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if before > 1 else 2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def other_threads():
+    """A context with another number of threads than outside of it: two, or one where there are more."""
+    return _other_threads

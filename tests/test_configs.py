@@ -1,0 +1,197 @@
+"""Every config parses, builds and is self-contained; the toy ones train and test by the toolkits' own scripts."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import mmpretrain.engine  # noqa: F401, registers its optimizers
+import mmpretrain.models  # noqa: F401
+import mmseg.models  # noqa: F401
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / 'configs/dht').rglob('*.py'))
+NAMES = [path.stem for path in CONFIGS]
+DATA_SCRIPT = ROOT / 'tools/demo/make_shapes_dataset.py'
+
+
+def find(pattern: str) -> Path:
+    """The one config whose name fits."""
+    path, = (path for path in CONFIGS if re.search(pattern, path.stem))
+    return path
+
+
+@pytest.fixture(params=CONFIGS, ids=NAMES)
+def config(request) -> Config:
+    return Config.fromfile(request.param)
+
+
+def bases(path: Path) -> set[Path]:
+    """The files that a config names as its bases."""
+    return {(path.parent / name).resolve() for name in re.findall(r"'(\S+\.py)'", path.read_text())}
+
+
+def test_bases_lie_in_this_folder_and_every_one_is_used():
+    used = set().union(*(bases(path) for path in (ROOT / 'configs').rglob('*.py')))
+    assert all(base.is_file() and base.is_relative_to(ROOT / 'configs') for base in used)
+    assert set((ROOT / 'configs/_base_').rglob('*.py')) <= used
+    assert not any('::' in path.read_text() for path in CONFIGS)
+
+
+def test_scope_is_the_toolkits_own(config):
+    assert config.default_scope in ('mmseg', 'mmpretrain')
+
+
+def test_paths_are_relative(config):
+    paths = re.findall(r"(?:data_root|checkpoint|load_from|work_dir)='([^']*)'", config.pretty_text)
+    assert all(path.startswith('data/') for path in paths)
+
+
+def test_file_name_tells_batch_size(config):
+    devices, batch = map(int, re.search(r'_(\d+)xb(\d+)-', Path(config.filename).stem).groups())
+    assert config.train_dataloader.batch_size == batch
+    if config.get('auto_scale_lr'):
+        assert config.auto_scale_lr.base_batch_size == devices * batch
+
+
+def test_file_name_tells_schedule_and_size(config):
+    name = Path(config.filename).stem
+    length, unit = re.search(r'-(\d+)([ei])_', name).groups()
+    assert config.train_cfg['max_iters' if unit == 'i' else 'max_epochs'] == int(length)
+    size = int(re.search(r'(\d+)(?:px$|x\d+$)', name).group(1))
+    if 'backbone' in config.model:
+        assert config.model.backbone.img_size == size
+
+
+def test_schedule_ends_with_the_training(config):
+    last = config.train_cfg.get('max_epochs', config.train_cfg.get('max_iters'))
+    assert all(scheduler.end <= last for scheduler in config.get('param_scheduler', []))
+    assert not config.get('param_scheduler') or config.param_scheduler[-1].end == last
+
+
+def test_model_builds_and_every_weight_is_optimised(config):
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        model = MODELS.build({**config.model, 'data_preprocessor': config.get('data_preprocessor')})
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    optimised = {id(value) for group in wrapper.param_groups for value in group['params']}
+    assert optimised == {id(value) for value in model.parameters()}
+
+
+def test_pipelines_build(config):
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        for name in ('train', 'val', 'test'):
+            if config.get(f'{name}_dataloader'):
+                assert Compose(config[f'{name}_dataloader'].dataset.pipeline).transforms
+        assert Compose(config.get('tta_pipeline', [])) is not None
+
+
+def test_plain_vit_beside_the_toy_differs_in_the_tokenizer_alone():
+    dht, grid = (Config.fromfile(find(f'^{name}-vit-toy_token-head')).to_dict() for name in ('dht', 'grid'))
+    assert dht['model']['backbone'].pop('tokenizer') != grid['model']['backbone'].pop('tokenizer')
+    assert dht == grid
+
+
+@pytest.fixture(scope='module')
+def workplace(tmp_path_factory) -> Path:
+    """A folder with small data sets where the toy configs look for theirs."""
+    folder = tmp_path_factory.mktemp('work')
+    subprocess.run([sys.executable, DATA_SCRIPT, folder / 'data/shapes', '--train', '6', '--val', '2'], check=True)
+    random = np.random.default_rng(0)
+    for index in range(24):
+        path = folder / f'data/imagenette2-160/{"train" if index < 16 else "val"}/class{index % 2}/{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (10, 12, 3), np.uint8)).resize((180, 160)).save(path)
+    return folder
+
+
+def run(folder: Path, script: Path, *arguments: str | Path) -> str:
+    """The output of a script that must succeed."""
+    command = [sys.executable, '-W', 'ignore', script, *arguments]
+    result = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 0, result.stdout[-4000:]
+    return result.stdout
+
+
+def toolkit_script(toolkit: str, name: str) -> Path:
+    return Path(find_spec(toolkit).submodule_search_locations[0]) / '.mim/tools' / name
+
+
+def metrics(folder: Path) -> dict[str, float]:
+    return json.loads(next(folder.glob('*/*.json')).read_text())
+
+
+def losses(output: str) -> list[float]:
+    return [float(value) for value in re.findall(r'\bloss: ([\d.eE+-]+|nan)', output)]
+
+
+def iterations(count: int) -> list[str]:
+    """Options that shorten a run of mmsegmentation and log every step."""
+    return ['--cfg-options', f'train_cfg.max_iters={count}', 'train_dataloader.batch_size=2',
+            f'default_hooks.checkpoint.interval={count}', 'default_hooks.logger.interval=1']
+
+
+@pytest.fixture(scope='module')
+def tokenizer(workplace) -> Path:
+    """Weights of a tokenizer that mmsegmentation's script pre-trained for three steps, started by this project's front."""
+    output = run(workplace, ROOT / 'tools/train.py', find('dht-tokenizer_toy'), '--work-dir', 'tokenizer', *iterations(3))
+    assert len(losses(output)) == 3 and 'regions: ' in output
+    return workplace / 'tokenizer/iter_3.pth'
+
+
+@pytest.fixture(scope='module')
+def segmenter(workplace, tokenizer) -> Path:
+    """A segmenter trained for three steps by mmsegmentation's own script, from the pre-trained tokenizer."""
+    source = ('type=Pretrained', f'checkpoint={tokenizer}', 'prefix=tokenizer.')
+    start = [f'model.backbone.tokenizer.init_cfg.{option}' for option in source]
+    output = run(workplace, toolkit_script('mmseg', 'train.py'), find('dht-vit-toy_token-head'), '--work-dir', 'segmenter',
+                 *iterations(3), 'train_cfg.val_interval=3', *start)
+    assert len(losses(output)) == 3 and np.isfinite(losses(output)).all() and 'mIoU' in output
+    return workplace / 'segmenter/iter_3.pth'
+
+
+def test_segmenter_takes_over_the_pretrained_tokenizer(tokenizer, segmenter):
+    """Three steps of warm-up change weights little: from another start they would be nowhere near."""
+    trained, start = (torch.load(path, weights_only=False)['state_dict'] for path in (segmenter, tokenizer))
+    weight = 'tokenizer.projection.pixel.conv.weight'
+    assert (trained[f'backbone.{weight}'] - start[weight]).abs().max() < 0.01 * start[weight].abs().max()
+
+
+def test_mmsegmentations_test_script_evaluates_and_writes_label_maps(workplace, segmenter):
+    run(workplace, toolkit_script('mmseg', 'test.py'), find('dht-vit-toy_token-head'), segmenter, '--work-dir', 'seg_test',
+        '--out', 'seg_test/maps')
+    assert 0 <= metrics(workplace / 'seg_test')['mIoU'] <= 100
+    maps = [np.asarray(Image.open(path)) for path in (workplace / 'seg_test/maps').iterdir()]
+    assert len(maps) == 2 and all(one.shape == (128, 128) and one.min() >= 1 and one.max() <= 6 for one in maps)
+
+
+def test_front_gives_the_same_figures_as_the_toolkits_script(workplace, segmenter):
+    for name, script in (('own', ROOT / 'tools/test.py'), ('theirs', toolkit_script('mmseg', 'test.py'))):
+        run(workplace, script, find('dht-vit-toy_token-head'), segmenter, '--work-dir', name)
+    own, theirs = metrics(workplace / 'own'), metrics(workplace / 'theirs')
+    assert [own[key] for key in ('aAcc', 'mIoU', 'mAcc')] == [theirs[key] for key in ('aAcc', 'mIoU', 'mAcc')]
+
+
+def test_mmsegmentations_test_script_runs_with_test_time_augmentation(workplace, segmenter):
+    run(workplace, toolkit_script('mmseg', 'test.py'), find('dht-vit-toy_token-head'), segmenter, '--work-dir', 'tta', '--tta')
+    assert 0 <= metrics(workplace / 'tta')['mIoU'] <= 100
+
+
+def test_mmpretrains_scripts_train_and_test(workplace):
+    config = find('dht-vit-toy_1xb32')
+    short = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=8', 'val_dataloader.batch_size=8',
+             'test_dataloader.batch_size=8', 'default_hooks.logger.interval=1']
+    output = run(workplace, toolkit_script('mmpretrain', 'train.py'), config, '--work-dir', 'classifier', *short)
+    assert len(losses(output)) == 2 and np.isfinite(losses(output)).all()
+    run(workplace, toolkit_script('mmpretrain', 'test.py'), config, 'classifier/epoch_1.pth', '--work-dir', 'cls_test', '--out',
+        'cls_test.json', '--out-item', 'metrics', *short)
+    assert 0 <= json.loads((workplace / 'cls_test.json').read_text())['accuracy/top1'] <= 100

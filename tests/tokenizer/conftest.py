@@ -1,0 +1,67 @@
+"""The published tokenizer with its golden numbers, and what several tests of tokenizers compare with."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dht_mm.converters import convert_tokenizer
+from dht_mm.tokenizer import DHTTokenizer
+
+MEAN, STD = torch.tensor([[[0.485]], [[0.456]], [[0.406]]]), torch.tensor([[[0.229]], [[0.224]], [[0.225]]])
+
+
+@dataclass
+class Golden:
+    """One image with the numbers that the published code computed for it.
+
+    Attributes:
+        arrays: What the file holds.
+        config: The settings it was made with.
+        image: ``[1, 3, H, W]``, normalised.
+        tokenizer: The published weights with these settings, in evaluation, without a token budget.
+    """
+
+    arrays: dict[str, np.ndarray]
+    config: dict
+    image: Tensor
+    tokenizer: DHTTokenizer
+
+    def tensor(self, name: str) -> Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+
+def normalize(image: np.ndarray) -> Tensor:
+    """``[H, W, 3]`` uint8 to ``[1, 3, H, W]`` float32 with ImageNet's mean and deviation."""
+    return ((torch.from_numpy(image).movedim(2, 0).float() / 255 - MEAN) / STD)[None]
+
+
+@pytest.fixture(scope='session')
+def published(shared: Path) -> dict[str, Tensor]:
+    """Weights of the tokenizer published with the paper."""
+    return convert_tokenizer(torch.load(shared / 'weights/r2v.pth', map_location='cpu', weights_only=True)).state_dict
+
+
+@pytest.fixture(scope='session')
+def golden(shared: Path, published: dict[str, Tensor]) -> Callable[[str], Golden]:
+    """Reads a golden file of the tokenizer by name, once a session."""
+    read: dict[str, Golden] = {}
+
+    def load(name: str) -> Golden:
+        if name not in read:
+            with np.load(shared / f'golden/tokenizer_{name}.npz') as file:
+                arrays = dict(file)
+            config = json.loads(str(arrays.pop('config')))
+            tokenizer = DHTTokenizer(
+                criterion=config['criterion'], compactness=config['compactness'], iota=config['iota'],
+                min_regions=config['min_avg_region']).eval()
+            tokenizer.load_state_dict(published)
+            read[name] = Golden(arrays, config, normalize(arrays['image']), tokenizer)
+        return read[name]
+
+    return load
