@@ -2,13 +2,13 @@
 
 VENV ?= .venv
 DEMO_DIR ?= demo_out
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # The first of these that starts, can make environments and is new enough.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.10,\
   $(shell $(name) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 
 .DEFAULT_GOAL := help
-.PHONY: help env test demo clean
+.PHONY: help env test demo sanitize clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -24,5 +24,8 @@ test: env ## run all tests
 demo: env ## train and evaluate a small dHT-ViT and a plain ViT; pictures in $(DEMO_DIR) (10 minutes with env)
 	@'$(VENV)/bin/python' tools/demo/run_demo.py --out-dir '$(DEMO_DIR)'
 
+sanitize: env ## run the operators' tests on CPU kernels built with address and undefined-behaviour checks (8 minutes with env)
+	@tools/ops/sanitize.sh '$(VENV)/bin/python' $(PYTEST_ARGS)
+
 clean: ## remove what the commands above made
-	rm -rf '$(VENV)' '$(DEMO_DIR)' build .pytest_cache .ruff_cache .hypothesis
+	rm -rf '$(VENV)' '$(DEMO_DIR)' build dht_mm/ops/_ext.so .pytest_cache .ruff_cache .hypothesis

@@ -83,7 +83,7 @@ def test_model_builds_and_every_weight_is_optimised(config):
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model = MODELS.build({**config.model, 'data_preprocessor': config.get('data_preprocessor')})
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    optimised = {id(value) for group in wrapper.param_groups for value in group['params']}
+    optimised = {id(value) for group in wrapper.optimizer.param_groups for value in group['params']}
     assert optimised == {id(value) for value in model.parameters()}
 
 

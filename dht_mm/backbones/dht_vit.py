@@ -11,7 +11,7 @@ from dht_mm.features import RegionFeatures
 from dht_mm.ops.checks import check_positive
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition, RegionTokens
-from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, inject_mean
+from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, mean_shift
 
 from .arch import get_arch
 from .options import as_pair, norm_eps, resolve_indices
@@ -107,8 +107,8 @@ class DHTViT(BaseModule):
         """
         partition = self.tokenizer(x)
         x = x.to(self.embedding.patch_embed.weight.dtype)  # mixed-precision pipelines can hand over half precision
-        injected = inject_mean(x, partition) if self.inject_mean else x
-        tokens = self.embedding(self.features(x, injected, partition), partition)
+        shift = mean_shift(x, partition) if self.inject_mean else None
+        tokens = self.embedding(self.features(x, partition, shift), partition)
         num_prefix = self.embedding.num_prefix
         outputs = self.encoder(tokens, sequence_offsets(partition, num_prefix), self.out_indices)
         blocks = [split(outputs[index], partition, num_prefix) for index in self.out_indices]

@@ -34,8 +34,17 @@ class PixelFeatures(nn.Module):
         self.mix_logit = nn.Parameter(torch.tensor([math.log(INITIAL_MIX / (1 - INITIAL_MIX))]))
         self.mask_token = nn.Parameter(0.1 * torch.randn(in_channels, patch_size, patch_size))
 
-    def forward(self, image: Tensor, partition: Partition) -> Tensor:
-        """``[B, C, H, W]`` images to ``[R, C * q * q]``, channel-major; differentiable to the images."""
-        samples, mask = region_pixels(image, partition.labels, partition.offsets, partition.bbox, self.patch_size)
+    def forward(self, image: Tensor, partition: Partition, shift: Tensor | None = None) -> Tensor:
+        """Pixels of each region.
+
+        Args:
+            image: ``[B, C, H, W]`` float.
+            partition: Its regions.
+            shift: ``[R, C]``, added to the pixels of each region before they are sampled.
+
+        Returns:
+            ``[R, C * q * q]``, channel-major; differentiable to ``image`` and ``shift``.
+        """
+        samples, mask = region_pixels(image, partition.labels, partition.offsets, partition.bbox, self.patch_size, shift)
         replaced = (1 - mask) * torch.sigmoid(-self.mix_logit)
         return torch.lerp(samples, self.mask_token.expand_as(samples), replaced).flatten(1)

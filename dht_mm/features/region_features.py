@@ -32,16 +32,16 @@ class RegionFeatures(nn.Module):
         self.gradient = GradientFeatures(patch_size, gradient_curve) if gradient else None
         self.dims = [group.dims for group in self.children()]
 
-    def forward(self, image: Tensor, injected: Tensor, partition: Partition) -> list[Tensor]:
+    def forward(self, image: Tensor, partition: Partition, shift: Tensor | None = None) -> list[Tensor]:
         """Rows of each group, in the order pixels, position, gradient.
 
         Args:
             image: ``[B, C, H, W]`` float, normalised.
-            injected: The same with predicted mean colours, which the pixels are taken from.
             partition: Its regions.
+            shift: ``[R, C]``, added to the pixels of each region before they are sampled; the gradient's histogram is without.
 
         Returns:
             One ``[R, dims]`` a group.
         """
-        rows = [self.pixels(injected, partition), self.position(image, partition)]
+        rows = [self.pixels(image, partition, shift), self.position(image, partition)]
         return rows if self.gradient is None else [*rows, self.gradient(image, partition)]

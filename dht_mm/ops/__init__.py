@@ -13,12 +13,13 @@ from .position_histogram import position_histogram
 from .projection import project
 from .reference.exact_math import sigmoid as exact_sigmoid
 from .reference.exact_math import sqrt as exact_sqrt
-from .reference.projection import extend_to_multiple_of_4, patch_linear, upsample4
+from .reference.projection import extend_to_multiple_of_4, upsample4
 from .reference.projection import silu as exact_silu
+from .region_mean import region_mean
 from .region_pixels import region_pixels
 
 __all__ = [
     'Hierarchy', 'backend_info', 'build_hierarchy', 'check_options', 'exact_linear', 'exact_sigmoid', 'exact_silu', 'exact_sqrt',
-    'extend_to_multiple_of_4', 'gradient_histogram', 'hard_merge', 'patch_linear', 'pool_cells', 'position_histogram', 'project',
-    'region_pixels', 'soft_merge', 'tree_mean', 'upsample4', 'use_backend'
+    'extend_to_multiple_of_4', 'gradient_histogram', 'hard_merge', 'pool_cells', 'position_histogram', 'project',
+    'region_mean', 'region_pixels', 'soft_merge', 'tree_mean', 'upsample4', 'use_backend'
 ]

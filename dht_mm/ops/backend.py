@@ -7,27 +7,27 @@ it for a block of code. Both give the same answers.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
 import torch
 
 BACKENDS = ('auto', 'torch', 'ext')
-_choice: ContextVar[str | None] = ContextVar('dht_mm_ops_backend', default=None)
+LIBRARY = Path(__file__).with_name('_ext.so')
+# A plain list and no context variable: autograd runs backward ops in threads of its own, which must see the same choice.
+_choices: list[str] = []
 
 
 @cache
 def _load() -> tuple[bool, str]:
     """Load the compiled library once; whether it is there, and what to say about it."""
-    libraries = sorted(Path(__file__).parent.glob('_ext*.so'))
-    if not libraries:
-        return False, 'no compiled library was built with this installation'
+    if not LIBRARY.exists():
+        return False, 'no compiled library was built with this installation (pip install -v shows why)'
     try:
-        torch.ops.load_library(str(libraries[0]))
+        torch.ops.load_library(str(LIBRARY))
     except OSError as error:
-        return False, f'{libraries[0].name} does not load: {error}'
-    return True, f'loaded {libraries[0].name}'
+        return False, f'{LIBRARY.name} does not load with torch {torch.__version__} (the oldest that can load it is 2.10): {error}'
+    return True, f'loaded {LIBRARY.name}'
 
 
 @cache
@@ -37,14 +37,14 @@ def _has_kernels(device: str) -> bool:
 
 
 def _chosen() -> str:
-    choice = _choice.get() or os.environ.get('DHT_MM_OPS_BACKEND', 'auto')
+    choice = _choices[-1] if _choices else os.environ.get('DHT_MM_OPS_BACKEND', 'auto')
     if choice not in BACKENDS:
         raise ValueError(f'DHT_MM_OPS_BACKEND must be one of {BACKENDS}, got {choice!r}')
     return choice
 
 
 def use_ext(tensor: torch.Tensor) -> bool:
-    """Whether the compiled kernels serve this tensor: float32, on a device that they were built for, and not switched off.
+    """Whether the compiled kernels serve this tensor: float32 or int32, on a device that they were built for, and not switched off.
 
     Raises:
         RuntimeError: The backend ``ext`` was asked for and cannot serve the tensor.
@@ -54,11 +54,16 @@ def use_ext(tensor: torch.Tensor) -> bool:
     if choice == 'torch':
         return False
     loaded, why = _load()
-    served = loaded and tensor.dtype == torch.float32 and _has_kernels(tensor.device.type)
+    served = loaded and tensor.dtype in (torch.float32, torch.int32) and _has_kernels(tensor.device.type)
     if choice == 'ext' and not served:
         why = why if not loaded else f'it has no {tensor.dtype} kernels for {tensor.device.type}'
         raise RuntimeError(f"ops backend 'ext' was asked for, but the compiled library cannot be used: {why}")
     return served
+
+
+def contiguous_ints(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Integer tensors as the compiled kernels read them."""
+    return tuple(tensor.int().contiguous() for tensor in tensors)
 
 
 @contextmanager
@@ -70,11 +75,11 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if name not in BACKENDS:
         raise ValueError(f'name must be one of {BACKENDS}, got {name!r}')
-    token = _choice.set(name)
+    _choices.append(name)
     try:
         yield
     finally:
-        _choice.reset(token)
+        _choices.pop()
 
 
 def backend_info() -> dict[str, str | bool]:

@@ -34,9 +34,7 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
     _check_target(target)
     if kernel not in KERNELS:
         raise ValueError(f'kernel must be one of {sorted(KERNELS)}, got {kernel!r}')
-    packed, image = _rows(labels, offsets)
-    with torch.no_grad():
-        return reference.soft_merge(packed, offsets.long(), image, size.long(), bbox.long(), color, target, seed, kernel)
+    return _soft_merge(labels, offsets, size, bbox, color.detach(), target, seed, kernel)
 
 
 def hard_merge(labels: Tensor, offsets: Tensor, size: Tensor, color: Tensor, target: int) -> Tensor:
@@ -59,9 +57,7 @@ def hard_merge(labels: Tensor, offsets: Tensor, size: Tensor, color: Tensor, tar
         ValueError: ``target`` is out of range.
     """
     _check_target(target)
-    packed, image = _rows(labels, offsets)
-    with torch.no_grad():
-        return reference.hard_merge(packed, image, size.long(), color, target)
+    return _hard_merge(labels, offsets, size, color.detach(), target)
 
 
 def _check_target(target: int) -> None:
@@ -74,3 +70,28 @@ def _rows(labels: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     offsets = offsets.long()
     image = torch.arange(len(labels), device=labels.device).repeat_interleave(offsets.diff())
     return labels.long() + offsets[:-1, None, None], image
+
+
+@torch.library.custom_op(
+    'dht_mm::soft_merge', mutates_args=(),
+    schema='(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, int? seed, str kernel) -> Tensor')
+def _soft_merge(labels, offsets, size, bbox, color, target, seed, kernel):
+    packed, image = _rows(labels, offsets)
+    return reference.soft_merge(packed, offsets.long(), image, size.long(), bbox.long(), color, target, seed, kernel)
+
+
+@_soft_merge.register_fake
+def _(labels, offsets, size, bbox, color, target, seed, kernel):
+    return torch.empty_like(size, dtype=torch.int64)
+
+
+@torch.library.custom_op(
+    'dht_mm::hard_merge', mutates_args=(), schema='(Tensor labels, Tensor offsets, Tensor size, Tensor color, int target) -> Tensor')
+def _hard_merge(labels, offsets, size, color, target):
+    packed, image = _rows(labels, offsets)
+    return reference.hard_merge(packed, image, size.long(), color, target)
+
+
+@_hard_merge.register_fake
+def _(labels, offsets, size, color, target):
+    return torch.empty_like(size, dtype=torch.int64)

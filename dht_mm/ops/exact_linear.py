@@ -1,7 +1,9 @@
 """The linear map behind everything that decides an edge: same bits on every device and for every batch size."""
 
+import torch
 from torch import Tensor
 
+from .backend import use_ext
 from .reference import exact_linear as reference
 
 
@@ -14,7 +16,7 @@ def exact_linear(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         bias: ``[O]`` float.
 
     Returns:
-        ``[B, O, N]`` float64.
+        ``[B, O, N]`` float64; differentiable once.
 
     Raises:
         ValueError: The shapes do not fit together.
@@ -22,4 +24,27 @@ def exact_linear(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if planes.dim() != 3 or weight.dim() != 2 or planes.shape[1] != weight.shape[1] or bias.shape != weight.shape[:1]:
         raise ValueError(f'planes, weight and bias must be [B, K, N], [O, K] and [O], got {tuple(planes.shape)}, '
                          f'{tuple(weight.shape)} and {tuple(bias.shape)}')
-    return reference.exact_linear(planes, weight, bias)
+    return _exact_linear(planes, weight, bias)
+
+
+@torch.library.custom_op('dht_mm::exact_linear', mutates_args=(), schema='(Tensor planes, Tensor weight, Tensor bias) -> Tensor')
+def _exact_linear(planes, weight, bias):
+    if use_ext(planes) and weight.dtype == torch.float32:
+        return torch.ops.dht_mm_ext.exact_linear(planes.contiguous(), weight.contiguous(), bias.contiguous())
+    return reference.forward(planes, weight, bias)
+
+
+@_exact_linear.register_fake
+def _(planes, weight, bias):
+    return planes.new_empty(planes.shape[0], weight.shape[0], planes.shape[2], dtype=torch.float64)
+
+
+def _setup_context(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _backward(ctx, grad):
+    return reference.backward(grad, *ctx.saved_tensors, ctx.needs_input_grad)
+
+
+_exact_linear.register_autograd(_backward, setup_context=_setup_context)

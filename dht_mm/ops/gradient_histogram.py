@@ -1,7 +1,9 @@
 """What regions look like inside: the joint histogram of each region's image derivatives."""
 
+import torch
 from torch import Tensor
 
+from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
 from .reference import gradient_histogram as reference
 
@@ -30,4 +32,18 @@ def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_
     check_positive(bins=bins)
     if gradient.dim() != 4 or gradient.shape[1] != 2 or (gradient.shape[0], *gradient.shape[2:]) != labels.shape:
         raise ValueError(f'gradient must be [B, 2, H, W] for labels of {tuple(labels.shape)}, got {tuple(gradient.shape)}')
-    return reference.gradient_histogram(gradient.detach(), labels, offsets, total_regions, bins)
+    return _gradient_histogram(gradient.detach().float(), labels, offsets, total_regions, bins)
+
+
+@torch.library.custom_op(
+    'dht_mm::gradient_histogram', mutates_args=(),
+    schema='(Tensor gradient, Tensor labels, Tensor offsets, SymInt total_regions, int bins) -> Tensor')
+def _gradient_histogram(gradient, labels, offsets, total_regions, bins):
+    if use_ext(gradient):
+        return torch.ops.dht_mm_ext.gradient_histogram(gradient.contiguous(), *contiguous_ints(labels, offsets), total_regions, bins)
+    return reference.gradient_histogram(gradient, labels, offsets, total_regions, bins)
+
+
+@_gradient_histogram.register_fake
+def _(gradient, labels, offsets, total_regions, bins):
+    return labels.new_empty(total_regions, bins**2, dtype=torch.int32)

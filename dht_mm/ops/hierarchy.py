@@ -1,5 +1,6 @@
 """The hierarchy op: pixel features to regions, and the differentiable values of the regions."""
 
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,11 @@ from .backend import use_ext
 from .reference import hierarchy as reference
 from .reference.criterion import PENALTIES
 from .reference.edge_weight import KERNELS
+from .reference.gradients import gradients
 from .reference.tree_mean import replay
+
+
+_NOT_FINITE = 'features must be finite: the images or the weights hold NaN or infinite values'
 
 
 class Hierarchy(NamedTuple):
@@ -25,6 +30,7 @@ class Hierarchy(NamedTuple):
         node: ``[R]`` int32, selected node of each region; regions that lie apart can share one.
         bbox: ``[R, 4]`` int32, inclusive ymin, xmin, ymax, xmax.
         size: ``[R]`` int32, pixels.
+        mean: ``[R, d]``, mean of the selected node, without gradient.
         parent: ``[n]`` int32, node of the next level; -1 for whole images.
         pick: ``[n]`` int32, neighbour that each node proposed to merge with; itself where its self edge won.
         node_mean: ``[n - BHW, d]``, ``F`` of paper eq. 5.
@@ -32,6 +38,7 @@ class Hierarchy(NamedTuple):
         node_size: ``[n - BHW]`` int32.
         node_bbox: ``[n - BHW, 4]`` int32.
         node_score: ``[n - BHW]`` float64, negative information criterion; ``-inf`` in levels after an image stopped.
+        node_alpha: ``[n - BHW]`` float64, sum of the children's ``alpha = m sqrt(w*)``.
         level_starts: ``[L + 3]`` int64 on the CPU, first node of each level, then ``n``.
     """
 
@@ -40,6 +47,7 @@ class Hierarchy(NamedTuple):
     node: Tensor
     bbox: Tensor
     size: Tensor
+    mean: Tensor
     parent: Tensor
     pick: Tensor
     node_mean: Tensor
@@ -47,6 +55,7 @@ class Hierarchy(NamedTuple):
     node_size: Tensor
     node_bbox: Tensor
     node_score: Tensor
+    node_alpha: Tensor
     level_starts: Tensor
 
 
@@ -68,6 +77,7 @@ def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, *, kernel: st
         min_regions: An image with at most this many regions is not merged further.
 
     Raises:
+        TypeError: ``compactness`` or ``iota`` is not a number.
         ValueError: An argument is out of its range.
     """
     if features.dim() != 4 or features.numel() == 0 or features.dtype not in (torch.float32, torch.float64):
@@ -76,50 +86,23 @@ def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, *, kernel: st
     if slope.shape != features.shape[1:2] or bias.dim() != 0:
         raise ValueError(f'slope and bias must be [{features.shape[1]}] and [], got {tuple(slope.shape)} and {tuple(bias.shape)}')
     check_options(kernel=kernel, compactness=compactness, criterion=criterion, iota=iota, min_regions=min_regions)
-    with torch.no_grad():
-        if not use_ext(features):
-            return Hierarchy(*reference.build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions))
-        # On the GPU a pixel's channels lie side by side, on the CPU each channel is a plane.
-        layout = features.permute(0, 2, 3, 1) if features.is_cuda else features
-        return Hierarchy(*torch.ops.dht_mm_ext.build_hierarchy(
-            layout.contiguous(), slope.float().contiguous(), bias.float(), list(KERNELS).index(kernel), compactness,
-            list(PENALTIES).index(criterion), iota, min_regions))
+    return Hierarchy(*_build_hierarchy(features.detach(), slope.detach(), bias.detach(), kernel, compactness, criterion, iota, min_regions))
 
 
 def check_options(*, kernel: str, compactness: float, criterion: str, iota: float, min_regions: int) -> None:
-    """Raise ``ValueError`` where an option of :func:`build_hierarchy` is out of its range."""
-    if kernel not in KERNELS:
-        raise ValueError(f'kernel must be one of {sorted(KERNELS)}, got {kernel!r}')
-    if criterion not in PENALTIES:
-        raise ValueError(f'criterion must be one of {sorted(PENALTIES)}, got {criterion!r}')
+    """Raise ``TypeError`` or ``ValueError`` where an option of :func:`build_hierarchy` is no number or out of its range."""
+    for name, choice, choices in (('kernel', kernel, sorted(KERNELS)), ('criterion', criterion, sorted(PENALTIES))):
+        if choice not in choices:
+            raise ValueError(f'{name} must be one of {choices}, got {choice!r}')
+    for name, number in (('compactness', compactness), ('iota', iota)):
+        if not isinstance(number, Real):
+            raise TypeError(f'{name} must be a number, got {number!r}')
     if not 0.0 <= compactness < 1.0:
         raise ValueError(f'compactness must be in [0, 1), got {compactness!r}')
     if not 0.0 < iota < float('inf'):
         raise ValueError(f'iota must be positive and finite, got {iota!r}')
     if isinstance(min_regions, bool) or not isinstance(min_regions, int) or min_regions < 1:
         raise ValueError(f'min_regions must be a positive integer, got {min_regions!r}')
-
-
-class _TreeMean(torch.autograd.Function):
-    """Reads the means that the structure pass found; replays them over the tree for their gradient."""
-
-    @staticmethod
-    def forward(ctx, features, slope, bias, hierarchy, kernel, compactness):
-        ctx.save_for_backward(features, slope, bias)
-        ctx.hierarchy, ctx.options = hierarchy, (kernel, compactness)
-        pixels = features.movedim(1, -1).flatten(0, 2)
-        node = hierarchy.node.long()
-        is_pixel = node < len(pixels)
-        merged = hierarchy.node_mean[(node - len(pixels)).clamp_min(0)]
-        return torch.where(is_pixel[:, None], pixels[node.clamp_max(len(pixels) - 1)], merged)
-
-    @staticmethod
-    def backward(ctx, grad):
-        with torch.enable_grad():
-            leaves = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
-            mean = replay(*leaves, ctx.hierarchy, *ctx.options)
-            grads = torch.autograd.grad(mean, leaves, grad.double(), allow_unused=True)
-        return (*(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, grads, strict=True)), None, None, None)
 
 
 def tree_mean(features: Tensor, slope: Tensor, bias: Tensor, hierarchy: Hierarchy, *, kernel: str = 'gaussian',
@@ -137,4 +120,98 @@ def tree_mean(features: Tensor, slope: Tensor, bias: Tensor, hierarchy: Hierarch
     Returns:
         ``[R, d]`` in the dtype of ``features``, with a first derivative to ``features``, ``slope`` and ``bias``.
     """
-    return _TreeMean.apply(features, slope, bias, hierarchy, kernel, compactness)
+    return _tree_mean(features, slope, bias, *hierarchy, kernel, compactness)
+
+
+_FIELDS = ', '.join(f'Tensor {name}' for name in Hierarchy._fields)
+
+
+@torch.library.custom_op(
+    'dht_mm::build_hierarchy', mutates_args=(),
+    schema='(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions)'
+    f' -> ({", ".join(["Tensor"] * len(Hierarchy._fields))})')
+def _build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
+    compiled = use_ext(features)
+    # The kernels of a GPU look for themselves, and tell with their one read-back.
+    if not (compiled and features.is_cuda) and not torch.isfinite(features).all():
+        raise ValueError(_NOT_FINITE)
+    if not compiled:
+        return reference.build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions)
+    try:
+        return torch.ops.dht_mm_ext.build_hierarchy(
+            _kernel_layout(features), slope.float().contiguous(), bias.float(), list(KERNELS).index(kernel), compactness,
+            list(PENALTIES).index(criterion), iota, min_regions)
+    except RuntimeError as error:
+        if _NOT_FINITE in str(error):
+            raise ValueError(_NOT_FINITE) from error
+        raise
+
+
+def _kernel_layout(features: Tensor) -> Tensor:
+    """On the GPU a pixel's channels lie side by side, on the CPU each channel is a plane."""
+    return (features.permute(0, 2, 3, 1) if features.is_cuda else features).contiguous()
+
+
+@_build_hierarchy.register_fake
+def _(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
+    batch, channels, height, width = features.shape
+    context = torch.library.get_ctx()
+    regions, nodes, starts = (context.new_dynamic_size(min=smallest) for smallest in (1, 1, 3))
+
+    def integers(*shape):
+        return features.new_empty(shape, dtype=torch.int32)
+
+    def doubles():
+        return features.new_empty(nodes, dtype=torch.float64)
+
+    return (
+        integers(batch, height, width), integers(batch), integers(regions), integers(regions, 4), integers(regions),
+        features.new_empty(regions, channels), integers(nodes + batch * height * width), integers(nodes + batch * height * width),
+        features.new_empty(nodes, channels), features.new_empty(nodes, channels), integers(nodes), integers(nodes, 4), doubles(), doubles(),
+        torch.empty(starts, dtype=torch.int64, device='cpu'))
+
+
+@torch.library.custom_op(
+    'dht_mm::tree_mean', mutates_args=(),
+    schema=f'(Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness) -> Tensor')
+def _tree_mean(features, slope, bias, *structure):
+    # The structure pass found the means already; only their gradient follows the tree.
+    return Hierarchy(*structure[:-2]).mean.clone()
+
+
+@_tree_mean.register_fake
+def _(features, slope, bias, *structure):
+    return torch.empty_like(Hierarchy(*structure[:-2]).mean)
+
+
+@torch.library.custom_op(
+    'dht_mm::tree_mean_backward', mutates_args=(),
+    schema=f'(Tensor grad, Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness)'
+    ' -> (Tensor, Tensor, Tensor)')
+def _tree_mean_backward(grad, features, slope, bias, *structure):
+    hierarchy, (kernel, compactness) = Hierarchy(*structure[:-2]), structure[-2:]
+    if kernel == 'gaussian' and use_ext(features):
+        to_features, to_slope, to_bias = torch.ops.dht_mm_ext.tree_mean_backward(
+            grad.contiguous(), _kernel_layout(features), slope.contiguous(), bias, hierarchy.node, hierarchy.parent, hierarchy.pick,
+            hierarchy.node_mean, hierarchy.node_variance, hierarchy.node_size, hierarchy.node_bbox, hierarchy.node_alpha,
+            hierarchy.level_starts, compactness)
+        return (to_features.permute(0, 3, 1, 2) if features.is_cuda else to_features).contiguous(), to_slope, to_bias
+    return gradients(lambda *leaves: replay(*leaves, hierarchy, kernel, compactness), (features, slope, bias), grad)
+
+
+@_tree_mean_backward.register_fake
+def _(grad, features, slope, bias, *structure):
+    return features.new_empty(features.shape), torch.empty_like(slope), torch.empty_like(bias)
+
+
+def _setup_context(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:-2])
+    ctx.options = inputs[-2:]
+
+
+def _backward(ctx, grad):
+    nothing = (None,) * (len(Hierarchy._fields) + 2)
+    return *_tree_mean_backward(grad, *ctx.saved_tensors, *ctx.options), *nothing
+
+
+_tree_mean.register_autograd(_backward, setup_context=_setup_context)

@@ -1,7 +1,9 @@
 """Where regions lie: the histogram of each region's pixels over a coarse grid."""
 
+import torch
 from torch import Tensor
 
+from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
 from .reference import position_histogram as reference
 
@@ -26,4 +28,19 @@ def position_histogram(labels: Tensor, offsets: Tensor, total_regions: int, grid
     """
     check_labels(labels, offsets)
     check_positive(grid_y=grid[0], grid_x=grid[1])
-    return reference.position_histogram(labels, offsets, total_regions, grid)
+    return _position_histogram(labels, offsets, total_regions, *grid)
+
+
+@torch.library.custom_op(
+    'dht_mm::position_histogram', mutates_args=(),
+    schema='(Tensor labels, Tensor offsets, SymInt total_regions, int grid_y, int grid_x) -> Tensor')
+def _position_histogram(labels, offsets, total_regions, grid_y, grid_x):
+    labels, offsets = contiguous_ints(labels, offsets)
+    if use_ext(labels):
+        return torch.ops.dht_mm_ext.position_histogram(labels, offsets, total_regions, grid_y, grid_x)
+    return reference.position_histogram(labels, offsets, total_regions, (grid_y, grid_x))
+
+
+@_position_histogram.register_fake
+def _(labels, offsets, total_regions, grid_y, grid_x):
+    return labels.new_empty(total_regions, grid_y * grid_x, dtype=torch.int32)

@@ -5,26 +5,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .reference import projection as reference
-
-
-class _Project(torch.autograd.Function):
-    """The compiled forward; the gradient is that of the definition."""
-
-    @staticmethod
-    def forward(ctx, image: Tensor, parameters: Tensor, channels: int, eps: float) -> Tensor:
-        ctx.save_for_backward(image, parameters)
-        ctx.options = (channels, eps)
-        out = torch.ops.dht_mm_ext.project(image.contiguous(), parameters.contiguous(), channels, eps)
-        return out.permute(0, 3, 1, 2) if image.is_cuda else out
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.enable_grad():
-            image, parameters = (tensor.detach().requires_grad_(needed) for tensor, needed in zip(
-                ctx.saved_tensors, ctx.needs_input_grad[:2], strict=True))
-            wanted = [tensor for tensor in (image, parameters) if tensor.requires_grad]
-            grads = iter(torch.autograd.grad(reference.project(image, parameters, *ctx.options), wanted, grad))
-        return (*(next(grads) if tensor.requires_grad else None for tensor in (image, parameters)), None, None)
+from .reference.gradients import gradients
 
 
 def project(image: Tensor, parameters: Tensor, channels: int, eps: float = 1e-5) -> Tensor:
@@ -50,6 +31,44 @@ def project(image: Tensor, parameters: Tensor, channels: int, eps: float = 1e-5)
     if parameters.shape != (length,):
         raise ValueError(f'parameters must be [{length}] for {in_channels} image and {channels} feature channels, got '
                          f'{tuple(parameters.shape)}')
+    return _project(image, parameters, channels, eps)
+
+
+@torch.library.custom_op('dht_mm::project', mutates_args=(), schema='(Tensor image, Tensor parameters, int channels, float eps) -> Tensor')
+def _project(image, parameters, channels, eps):
     if use_ext(image) and parameters.dtype == torch.float32:
-        return _Project.apply(image, parameters, channels, eps)
+        out = torch.ops.dht_mm_ext.project(image.contiguous(), parameters.contiguous(), channels, eps)
+        return out.permute(0, 3, 1, 2) if image.is_cuda else out
     return reference.project(image, parameters, channels, eps)
+
+
+@_project.register_fake
+def _(image, parameters, channels, eps):
+    batch, _, height, width = image.shape
+    if image.is_cuda and use_ext(image):
+        return image.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
+    return image.new_empty(batch, channels, height, width)
+
+
+@torch.library.custom_op('dht_mm::project_backward', mutates_args=(),
+                         schema='(Tensor grad, Tensor image, Tensor parameters, int channels, float eps) -> (Tensor, Tensor)')
+def _project_backward(grad, image, parameters, channels, eps):
+    # The gradient is that of the definition, for both backends.
+    return gradients(lambda *leaves: reference.project(*leaves, channels, eps), (image, parameters), grad)
+
+
+@_project_backward.register_fake
+def _(grad, image, parameters, channels, eps):
+    return torch.empty_like(image), torch.empty_like(parameters)
+
+
+def _setup_context(ctx, inputs, output):
+    image, parameters, *ctx.options = inputs
+    ctx.save_for_backward(image, parameters)
+
+
+def _backward(ctx, grad):
+    return *_project_backward(grad, *ctx.saved_tensors, *ctx.options), None, None
+
+
+_project.register_autograd(_backward, setup_context=_setup_context)

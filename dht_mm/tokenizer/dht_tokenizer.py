@@ -36,6 +36,7 @@ class DHTTokenizer(BaseModule):
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE)``.
 
     Raises:
+        TypeError: An option is of another type.
         ValueError: An option is out of its range.
     """
 
@@ -49,6 +50,8 @@ class DHTTokenizer(BaseModule):
         self.options = dict(kernel=kernel, compactness=compactness, criterion=criterion, iota=iota, min_regions=min_regions)
         check_options(**self.options)
         self.in_channels = in_channels
+        if not (token_budget is None or isinstance(token_budget, dict)):
+            raise TypeError(f'token_budget must be a dict or None, got {token_budget!r}')
         self.token_budget = None if token_budget is None else TokenBudget(**token_budget)
         self.norm_eval = norm_eval
         self.projection = FeatureProjection(in_channels, hidden_channels)

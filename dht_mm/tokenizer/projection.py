@@ -1,9 +1,10 @@
 """Pixel features ``f0`` (paper section 3 and appendix): a fine and a coarse branch, summed."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dht_mm.ops import exact_silu, extend_to_multiple_of_4, patch_linear, project, upsample4
+from dht_mm.ops import exact_linear, exact_silu, extend_to_multiple_of_4, project, upsample4
 
 
 class FeatureProjection(nn.Module):
@@ -51,4 +52,7 @@ class FeatureProjection(nn.Module):
 
 def _apply(layer: tuple[nn.Module, nn.Module], x: Tensor) -> Tensor:
     conv, norm = layer
-    return norm(patch_linear(x, conv.weight.flatten(1), conv.bias, conv.stride[0]).to(norm.weight.dtype)).double()
+    # A convolution whose stride is its kernel size is a linear map of patches.
+    patches = F.pixel_unshuffle(x, conv.stride[0])
+    out = exact_linear(patches.flatten(2), conv.weight.flatten(1), conv.bias).unflatten(2, patches.shape[2:])
+    return norm(out.to(norm.weight.dtype)).double()

@@ -88,7 +88,8 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 @torch.no_grad()
 def test_features_of_the_published_partition(golden: Golden):
     assert torch.equal(golden.partition.bbox.T, golden['bbox'])
-    rows = golden.model.features(golden.image, golden.injected, golden.partition)
+    shift = golden.partition.pool(golden.injected - golden.image)
+    rows = golden.model.features(golden.image, golden.partition, shift)
     assert relative_error(torch.cat(rows, 1), golden['region_features']) < 1e-4
 
 

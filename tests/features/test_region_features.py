@@ -10,11 +10,11 @@ from dht_mm.structures import Partition
 
 
 def rows_and_gradient(features: RegionFeatures, image: Tensor, partition: Partition) -> tuple[list[Tensor], Tensor]:
-    """Rows of all groups, and the gradient of their squares to the image that the pixels are taken from."""
-    injected = image.clone().requires_grad_()
-    rows = features(image, injected, partition)
+    """Rows of all groups, and the gradient of their squares to the shift of the pixels."""
+    shift = torch.full_like(partition.color, 0.5).requires_grad_()
+    rows = features(image, partition, shift)
     sum(group.square().sum() for group in rows).backward()
-    return rows, injected.grad
+    return rows, shift.grad
 
 
 def test_groups_come_in_the_order_pixels_position_gradient():
@@ -27,21 +27,23 @@ def test_groups_come_in_the_order_pixels_position_gradient():
 
 
 @torch.no_grad()
-def test_pixels_are_taken_from_the_injected_image_and_the_rest_is_not():
+def test_pixels_are_those_of_the_shifted_image_and_the_rest_is_not():
     image, partition = random_case()
     features = RegionFeatures(3, 4, 2, gradient=True)
-    plain, other = features(image, image, partition), features(image, image + 1, partition)
-    assert not torch.equal(plain[0], other[0]) and torch.equal(plain[1], other[1]) and torch.equal(plain[2], other[2])
+    shift = torch.randn_like(partition.color)
+    plain, shifted = features(image, partition), features(image, partition, shift)
+    torch.testing.assert_close(shifted[0], features.pixels(image + partition.scatter(shift), partition))
+    assert not torch.equal(plain[0], shifted[0]) and torch.equal(plain[1], shifted[1]) and torch.equal(plain[2], shifted[2])
 
 
 @torch.no_grad()
 def test_rows_of_an_image_do_not_depend_on_the_batch():
     image, partition = random_case(batch=3)
     features = RegionFeatures(3, 4, 5, gradient=True)
-    whole = features(image, image, partition)
+    whole = features(image, partition, partition.color)
     for index in range(3):
         alone = Partition.from_labels(partition.labels[index:index + 1], image[index:index + 1])
-        rows = features(image[index:index + 1], image[index:index + 1], alone)
+        rows = features(image[index:index + 1], alone, alone.color)
         assert all(torch.equal(row, group[partition.image_index == index]) for row, group in zip(rows, whole, strict=True))
 
 

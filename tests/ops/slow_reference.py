@@ -1,7 +1,7 @@
-"""The method on one tiny image, in plain loops over Python numbers: what the vectorised operators are compared with, label for label.
+"""The method on one tiny image, in plain loops over Python numbers: the vectorised operators must equal it label for label.
 
-Written from the paper's definitions: regions are lists of pixels, edges a dictionary, components a flood fill. Where the definition
-leaves rounding open it follows the package: means and variances are kept in float32, and an edge weight is taken to 16 bits in float32.
+Written from the paper's definitions: regions are lists of pixels, edges a dictionary, components a flood fill. Where these leave
+rounding open it follows the package: means and variances are kept in float32, and a weight is taken to 16 bits in float32.
 """
 
 import math
@@ -144,15 +144,15 @@ def unite(children: list[Region], alphas: list[float]) -> Region:
 def information_score(region: Region, num_pixels: int, criterion: str, iota: float) -> float:
     m = region.size + 1e-8
     k = 1 / (2 * m - 2 * math.sqrt(m))
-    penalty = dict(aic=2 * k, aicc=2 * k + 2 * (k * k + k) / (m - k - 1), bic=k * math.log(m), cic=k * (math.log(m) + 1))[criterion]
+    penalties = dict(aic=2 * k, aicc=2 * k + 2 * (k * k + k) / (m - k - 1), bic=k * math.log(m), cic=k * (math.log(m) + 1))
     determinant = math.prod(2 * math.pi * s for s in region.variance)
-    return -(region.size / num_pixels * math.log(determinant + iota) + penalty)
+    return -(region.size / num_pixels * math.log(determinant + iota) + penalties[criterion])
 
 
-def pick_edges(regions: list[Region], edges: Edges, pair: Callable[[int, int], float], own: Callable[[int], float] | None) -> list[int]:
+def pick_edges(num: int, edges: Edges, pair: Callable[[int, int], float], own: Callable[[int], float] | None) -> list[int]:
     """Each region's best edge by (16-bit weight, label); without any edge it is the region itself."""
     picks = []
-    for u in range(len(regions)):
+    for u in range(num):
         candidates = [(sixteen_bits(pair(u, v)), v) for v in edges[u]]
         if own is not None:
             candidates.append((sixteen_bits(own(u)), u))
@@ -192,7 +192,7 @@ def hierarchy(features: np.ndarray, slope: Vector, bias: float, *, kernel: str, 
             return (1 - compactness) * sigmoid + compactness * roundness(regions[u].pixels)
 
         edges = neighbours(label_map((region.pixels for region in regions), height, width))
-        picks = pick_edges(regions, edges, pair, own if level > 1 else None)
+        picks = pick_edges(len(regions), edges, pair, own if level > 1 else None)
         weights = [pair(u, v) if u != v else own(u) for u, v in enumerate(picks)]
         alphas = [region.size * max(math.sqrt(weight), FLOOR) for region, weight in zip(regions, weights, strict=True)]
         groups = picked_components(picks)

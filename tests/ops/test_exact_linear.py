@@ -48,7 +48,8 @@ def test_only_what_is_wanted_gets_a_gradient_in_its_own_dtype(wanted: int):
     assert [leaf.grad is not None for leaf in leaves] == [place == wanted for place in range(3)]
 
 
-@pytest.mark.parametrize('shapes', [((3, 4), (2, 3), (2,)), ((1, 3, 4), (2, 4), (2,)), ((1, 3, 4), (2, 3), (3,)), ((1, 3, 4), (3,), (2,))])
+@pytest.mark.parametrize('shapes', [
+    ((3, 4), (2, 3), (2,)), ((1, 3, 4), (2, 4), (2,)), ((1, 3, 4), (2, 3), (3,)), ((1, 3, 4), (3,), (2,))])
 def test_shapes_that_do_not_fit_are_named(shapes: tuple):
     with pytest.raises(ValueError, match=r'planes, weight and bias must be .* got \(') as error:
         exact_linear(*(torch.zeros(shape) for shape in shapes))

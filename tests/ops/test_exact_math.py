@@ -67,7 +67,9 @@ def test_log():
 
 
 def test_sqrt_is_correctly_rounded():
-    x = np.concatenate([10.0 ** RANDOM.uniform(-290, 300, 20000), RANDOM.integers(0, 2**53, 5000).astype(float), [0.0, 1.0, 4.0]])
+    just_below_squares = 4.0 ** np.arange(9) * np.nextafter(1.0, 0.0)  # their roots lie next to the middle of two numbers
+    x = np.concatenate([10.0 ** RANDOM.uniform(-290, 300, 20000), RANDOM.integers(0, 2**53, 5000).astype(float), [0.0, 1.0, 4.0],
+                        just_below_squares])
     assert np.array_equal(exact_sqrt(torch.from_numpy(x)).numpy(), np.sqrt(x))
 
 

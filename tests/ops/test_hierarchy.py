@@ -53,8 +53,9 @@ class Case:
         images = [draw_features(random, channels, height, width) for _ in range(batch)]
         slope = torch.from_numpy(random.standard_normal(channels) * random.choice([1e-4, 1.0])).float()
         bias = torch.tensor(random.choice([-6.28, -1.0, 1.0])).float()
-        drawn = dict(kernel=random.choice(KERNELS), criterion=random.choice(CRITERIA), compactness=random.choice([0, 0.01, 0.1, 0.5]),
-                     iota=random.choice([5.0, 1.0, 0.01]), min_regions=int(random.choice([1, 2, 6, 20])))
+        drawn = dict(kernel=random.choice(KERNELS), criterion=random.choice(CRITERIA),
+                     compactness=random.choice([0, 0.01, 0.1, 0.5]), iota=random.choice([5.0, 1.0, 0.01]),
+                     min_regions=int(random.choice([1, 2, 6, 20])))
         return cls(torch.from_numpy(np.stack(images)).float(), slope, bias, drawn | options)
 
     def build(self, images: slice | list = slice(None)) -> Hierarchy:
@@ -65,7 +66,7 @@ class Case:
 
 
 def level_maps(found: Hierarchy, image: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Of every level of one image, the last but the whole image: picks, label map, scores and label map before, counted per image."""
+    """Picks, label map, scores and label map before of every level of one image but the last, counted per image."""
     batch, height, width = found.labels.shape
     starts, num_pixels = found.level_starts.tolist(), height * width
     node = torch.arange(batch * num_pixels).view(batch, height, width)[image]
@@ -103,7 +104,8 @@ def check_image(found: Hierarchy, means: Tensor, image: int, expected: slow_refe
 
 def check_batch(case: Case) -> None:
     found = case.build()
-    means = tree_mean(case.features, case.slope, case.bias, found, kernel=case.options['kernel'], compactness=case.options['compactness'])
+    kernel, compactness = case.options['kernel'], case.options['compactness']
+    means = tree_mean(case.features, case.slope, case.bias, found, kernel=kernel, compactness=compactness)
     for image in range(len(case.features)):
         check_image(found, means, image, case.expect(image))
 
@@ -163,6 +165,7 @@ def test_four_quadrants_are_four_regions():
 def test_one_colour_is_one_region():
     found = build_hierarchy(torch.full((2, 8, 9, 11), 0.7), torch.zeros(8), torch.tensor(-6.0))
     assert found.num_regions.tolist() == [1, 1] and found.size.tolist() == [99, 99]
+    assert found.node.tolist() == list(range(*found.level_starts[-2:].tolist())), 'of equal scores the later candidate is taken'
 
 
 def test_whole_image_is_a_candidate_also_of_images_without_levels():

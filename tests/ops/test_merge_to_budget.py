@@ -26,13 +26,13 @@ def pieces_of(values: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[inverse].reshape(values.shape)
 
 
-def draw_partition(seed: int, batch: int = 3, height: int = 11, width: int = 9, channels: int = 3) -> Partition:
+def draw_partition(seed: int, batch: int = 3, height: int = 11, width: int = 9) -> Partition:
     """Connected pieces of random maps of few values, fewer in earlier images; colours repeat, so that weights tie."""
     random = np.random.default_rng(seed)
     maps = [pieces_of(random.integers(0, 2 + image, (height, width)) // int(random.integers(1, 3))) for image in range(batch)]
     labels = torch.from_numpy(np.stack(maps))
     partition = Partition.from_labels(labels, torch.zeros(batch, 1, height, width))
-    colors = torch.from_numpy(np.round(random.standard_normal((partition.total_regions, channels)) * 2) / 2).float()
+    colors = torch.from_numpy(np.round(2 * random.standard_normal((partition.total_regions, 1 + seed % 3))) / 2).float()
     return replace(partition, color=colors)
 
 
@@ -48,8 +48,9 @@ def image_of(partition: Partition, image: int) -> Partition:
     """One image of a batch as a partition of its own."""
     rows = slice(int(partition.offsets[image]), int(partition.offsets[image + 1]))
     return Partition(
-        partition.labels[image:image + 1], partition.num_regions[image:image + 1], torch.tensor([0, rows.stop - rows.start]).int(),
-        partition.bbox[rows], partition.size[rows], partition.mean, partition.color[rows])
+        partition.labels[image:image + 1], partition.num_regions[image:image + 1],
+        torch.tensor([0, rows.stop - rows.start]).int(), partition.bbox[rows], partition.size[rows], partition.mean,
+        partition.color[rows])
 
 
 def of_images(partition: Partition, parent: Tensor) -> list[list[int]]:
@@ -93,10 +94,10 @@ def test_soft_merge_leaves_small_partitions_alone(seed: int | None):
 
 @pytest.mark.parametrize('widths', [(1, 4, 9), (9, 4, 1), (4, 16, 1)])
 def test_soft_merge_draws_without_replacement_by_inverse_root_size(widths: tuple[int, int, int]):
-    """One of three strips is dropped. Only where it is the first one does it join the second, whose colour is nearer the third."""
+    """One of three strips is dropped. The first joins the second, the second and the third join each other."""
     labels = torch.arange(3).repeat_interleave(torch.tensor(widths)).expand(1, 2, -1)
-    strips = replace(Partition.from_labels(labels, torch.zeros(1, 1, *labels.shape[1:])), color=torch.tensor([[1.0], [0.0], [0.1]]))
-    draws = 600
+    strips = Partition.from_labels(labels, torch.zeros(1, 1, *labels.shape[1:]))
+    strips, draws = replace(strips, color=torch.tensor([[1.0], [0.0], [0.1]])), 600
     first_dropped = sum(soft(strips, 2, seed=seed).tolist() == [0, 0, 1] for seed in range(draws))
     share = np.array(widths) ** -0.5 / (np.array(widths) ** -0.5).sum()
     expected = share[1] * share[2] * (1 / (1 - share[1]) + 1 / (1 - share[2]))

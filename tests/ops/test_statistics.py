@@ -12,13 +12,14 @@ def children(seed: int, num: int = 200, scale: float = 1.0) -> tuple[Tensor, ...
     random = torch.Generator().manual_seed(seed)
     mean = scale * torch.randn(4, num, generator=random)
     variance = scale**2 * torch.rand(4, num, generator=random)
-    weight = torch.randint(1, 30, (num,), generator=random) * torch.rand(num, generator=random, dtype=torch.float64).clamp_min(1e-3)
+    root = torch.rand(num, generator=random, dtype=torch.float64).clamp_min(1e-3)
+    weight = root * torch.randint(1, 30, (num,), generator=random)
     return mean, variance, weight, torch.randint(40, (num,), generator=random)
 
 
 def moments(mean: Tensor, variance: Tensor, weight: Tensor, parent: Tensor) -> tuple[Tensor, Tensor]:
     exponent = feature_exponent(mean[:, None]).expand(mean.shape[1])
-    return merge_moments(mean, variance, weight, parent, 40, exponent, 16)
+    return merge_moments(mean, variance, weight, parent, 40, exponent, 16)[:2]
 
 
 @pytest.mark.parametrize('scale', [1e-15, 1.0, 1e15])
@@ -34,6 +35,13 @@ def test_equals_the_definition(scale: float):
         torch.testing.assert_close(found_variance[:, p].double(), spread, rtol=1e-6, atol=1e-7 * scale**2)
 
 
+def test_weights_are_summed():
+    mean, variance, weight, parent = children(4)
+    exponent = feature_exponent(mean[:, None]).expand(200)
+    total = merge_moments(mean, variance, weight, parent, 40, exponent, 16)[2]
+    torch.testing.assert_close(total, torch.bincount(parent, weight, minlength=40), rtol=1e-10, atol=1e-12)
+
+
 def test_order_of_the_children_changes_no_bit():
     mean, variance, weight, parent = children(1)
     expected = moments(mean, variance, weight, parent)
@@ -45,6 +53,7 @@ def test_order_of_the_children_changes_no_bit():
 
 def test_only_child_keeps_every_bit():
     mean, variance, weight, _ = children(2, num=40)
+    variance *= 1e-20  # far below what is left of it after adding and subtracting the squared mean
     parent = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     found_mean, found_variance = moments(mean, variance, weight / 3, parent)
     assert torch.equal(found_mean[:, parent], mean) and torch.equal(found_variance[:, parent], variance)

@@ -10,7 +10,8 @@ from dht_mm.ops.reference.tree_mean import replay
 KERNELS = ('gaussian', 'cosine', 'tanimoto')
 
 
-def arguments(seed: int, shape: tuple[int, ...] = (1, 2, 4, 5), scale: float = 0.7, bias: float = -2.0) -> tuple[Tensor, Tensor, Tensor]:
+def arguments(seed: int, shape: tuple[int, ...] = (1, 2, 4, 5), scale: float = 0.7,
+              bias: float = -2.0) -> tuple[Tensor, Tensor, Tensor]:
     """Positive features, for the normalised kernels clip and have no gradient below 0; slope; bias. All float64 leaves."""
     random = torch.Generator().manual_seed(seed)
     features = scale * torch.rand(shape, generator=random, dtype=torch.float64)
@@ -21,6 +22,13 @@ def arguments(seed: int, shape: tuple[int, ...] = (1, 2, 4, 5), scale: float = 0
 def structure(leaves: tuple[Tensor, Tensor, Tensor], kernel: str, compactness: float) -> Hierarchy:
     """A hierarchy of several levels; AIC with a large iota takes regions of the last ones."""
     return build_hierarchy(*leaves, kernel=kernel, compactness=compactness, criterion='aic', min_regions=1)
+
+
+def every_node(found: Hierarchy, features: Tensor) -> Hierarchy:
+    """As if all nodes were selected and not only the best: the gradient of whole images runs through all levels."""
+    pixels = features.detach().movedim(1, -1).flatten(0, 2)
+    node = torch.arange(len(found.parent), dtype=torch.int32)
+    return found._replace(node=node, mean=torch.cat([pixels, found.node_mean]))
 
 
 def winning_self_edges(found: Hierarchy) -> int:
@@ -36,8 +44,7 @@ def test_replay_gradcheck(kernel: str, compactness: float, bias: float):
     leaves = arguments(0, bias=bias)
     found = structure(leaves, kernel, compactness)
     assert winning_self_edges(found) > 0 or bias < 0
-    # Every node and not only the selected ones: the gradient of whole images runs through all levels.
-    found = found._replace(node=torch.arange(leaves[0][:, 0].numel(), len(found.parent), dtype=torch.int32))
+    found = every_node(found, leaves[0])
     assert torch.autograd.gradcheck(lambda *leaves: replay(*leaves, found, kernel, compactness), leaves)
 
 
@@ -60,10 +67,10 @@ def test_gradient_equals_differences_of_the_hierarchy_itself(kernel: str, seed: 
 def test_forward_equals_replay(dtype: torch.dtype, tolerance: float, kernel: str, compactness: float):
     leaves = [leaf.detach().to(dtype) for leaf in arguments(1, (2, 8, 17, 14), scale=1.5)]
     found = structure(leaves, kernel, compactness)
-    every = found._replace(node=torch.arange(len(found.parent), dtype=torch.int32))
-    mean = tree_mean(*leaves, every, kernel=kernel, compactness=compactness)
-    assert mean.dtype == dtype
-    torch.testing.assert_close(mean.double(), replay(*leaves, every, kernel, compactness), rtol=0, atol=tolerance)
+    for selection in (found, every_node(found, leaves[0])):
+        mean = tree_mean(*leaves, selection, kernel=kernel, compactness=compactness)
+        assert mean.dtype == dtype
+        torch.testing.assert_close(mean.double(), replay(*leaves, selection, kernel, compactness), rtol=0, atol=tolerance)
 
 
 def test_gradient_is_the_replays():
@@ -84,7 +91,7 @@ def test_gradient_is_finite_where_all_weights_underflow(kernel: str):
     features = (40.0 * board).expand(1, 3, 8, 8).clone().requires_grad_()
     slope, bias = torch.zeros(3, requires_grad=True), torch.tensor(-900.0, requires_grad=True)
     found = build_hierarchy(features, slope, bias, kernel=kernel, compactness=0.0, criterion='aic', iota=1.0, min_regions=1)
-    every = found._replace(node=torch.arange(len(found.parent), dtype=torch.int32))
+    every = every_node(found, features)
     mean = tree_mean(features, slope, bias, every, kernel=kernel, compactness=0.0)
     balanced = mean[64:].abs().amax(1) < 1e-4
     assert found.node_size[0] > 1 and balanced.any()

@@ -95,8 +95,8 @@ def test_to_moves_every_field():
 
 
 @pytest.mark.parametrize(('labels', 'message'), [
-    ([[[0, 2]]], 'without gaps'), ([[[1, 0]]], 'in raster order of first pixels'), ([[[1, 1]]], 'from 0'), ([[[-1, 0]]], 'from 0'),
-    ([[[-1, -1]]], 'from 0'), ([[[0, 0]], [[1, 1]]], 'from 0'), ([[[0, 10**15]]], 'without gaps'),
+    ([[[0, 2]]], 'without gaps'), ([[[1, 0]]], 'in raster order of first pixels'), ([[[1, 1]]], 'from 0'),
+    ([[[-1, 0]]], 'from 0'), ([[[-1, -1]]], 'from 0'), ([[[0, 0]], [[1, 1]]], 'from 0'), ([[[0, 10**15]]], 'without gaps'),
     ([[0, 1]], r'labels must be a non-empty integer \[B, H, W\], got torch.int64 of shape \(1, 2\)'),
     ([[[0.0, 1.0]]], 'labels must be a non-empty integer .* got torch.float32'),
     ([[[False, True]]], 'labels must be a non-empty integer .* got torch.bool'),

@@ -1,7 +1,8 @@
 """The first two levels of photographs against those of the published code, each from the golden state of the level before it.
 
-Of larger images the golden state of level 1 is stored in part; there the own statistics of the golden regions stand in. Wherever a pick
-differs, the two candidates must be neighbours at the 16 bits at which weights are compared: a near-tie that float32 decides otherwise.
+Of larger images the golden state of level 1 is stored in part; there own statistics of the golden regions stand in. Wherever a
+pick differs, both candidates must be at most one step apart in the 16 bits at which weights are compared: a near-tie that float32
+decides otherwise.
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def first_levels(golden):
         data = golden(name)
         tokenizer, options = data.tokenizer, data.tokenizer.options
         with torch.no_grad():
-            builder = _Builder(tokenizer.projection(data.image), tokenizer.self_edge.weight[0], tokenizer.self_edge.bias[0], **options)
+            slope, bias = tokenizer.self_edge.weight[0], tokenizer.self_edge.bias[0]
+            builder = _Builder(tokenizer.projection(data.image), slope, bias, **options)
             edges = grid_edges(1, *data.image.shape[2:], data.image.device)
             to_first = data.tensor('level1_seg').flatten().long()
             to_second = data.tensor('level2_seg').flatten().long()[first_pixels(to_first)]
@@ -69,7 +71,8 @@ def golden_first_level(levels: FirstLevels, mean: Tensor) -> _Level:
     return _Level(whole, first.variance, first.size, first.box, first.image, first.score)
 
 
-def contradictions(builder: _Builder, level: _Level, edges: tuple[Tensor, Tensor], parent: Tensor, first: bool) -> tuple[Tensor, int]:
+def contradictions(builder: _Builder, level: _Level, edges: tuple[Tensor, Tensor], parent: Tensor,
+                   first: bool) -> tuple[Tensor, int]:
     """How many 16-bit steps each pick that leaves its golden region lies above the best that does not, and pieces too many."""
     index = torch.arange(len(level))
     weight = quantize(pair_weight(level.mean, level.size, level.box, *edges, builder.kernel, builder.compactness))

@@ -16,9 +16,9 @@ from dht_mm.structures import Partition
 from dht_mm.tokenizer import TokenBudget
 
 NAMES = (
-    'bench_96x160_aicc_cmp0.01', 'cityhydrant_128x128_aicc_cmp0.1', 'cityhydrant_224x224_aicc_cmp0.01', 'cowbike_128x128_aic_cmp0.0',
-    'cowbike_224x224_aicc_cmp0.01', 'microwave_512x512_aicc_cmp0.01', 'oldkitchen_128x128_bic_cmp0.01',
-    'oldkitchen_224x224_aicc_cmp0.01', 'toys_128x128_cic_cmp0.01', 'toys_224x224_aicc_cmp0.01')
+    'bench_96x160_aicc_cmp0.01', 'cityhydrant_128x128_aicc_cmp0.1', 'cityhydrant_224x224_aicc_cmp0.01',
+    'cowbike_128x128_aic_cmp0.0', 'cowbike_224x224_aicc_cmp0.01', 'microwave_512x512_aicc_cmp0.01',
+    'oldkitchen_128x128_bic_cmp0.01', 'oldkitchen_224x224_aicc_cmp0.01', 'toys_128x128_cic_cmp0.01', 'toys_224x224_aicc_cmp0.01')
 
 
 def best_overlap(first: np.ndarray, second: np.ndarray) -> float:

@@ -77,6 +77,26 @@ def test_environment_whose_python_is_gone_is_made_afresh(tmp_path, calls):
     assert calls == ['create', *STEPS]
 
 
+def test_interrupted_removal_does_not_stop_the_next_run(tmp_path, calls, monkeypatch):
+    env = setup_env.Environment(tmp_path / 'venv')
+    setup_env.build(env)
+    env.unfinished.touch()
+
+    def remove_steps_only(path, ignore_errors):
+        if path.exists():
+            original(path / '.steps')
+            raise KeyboardInterrupt
+
+    original = setup_env.shutil.rmtree
+    with monkeypatch.context() as context:
+        context.setattr(setup_env.shutil, 'rmtree', remove_steps_only)
+        with pytest.raises(KeyboardInterrupt):
+            setup_env.build(env)
+    calls.clear()
+    setup_env.build(env)
+    assert calls == ['create', *STEPS] and [path.name for path in tmp_path.iterdir()] == ['venv']
+
+
 def test_folder_of_another_program_is_left_alone(tmp_path, calls):
     (tmp_path / 'venv').mkdir()
     (tmp_path / 'venv/precious').touch()

@@ -7,8 +7,12 @@ import pytest
 from stages import run_once, run_script
 
 
-def write(path: Path, text: str = 'result') -> None:
-    path.write_text(text)
+def write(path: Path) -> None:
+    path.write_text('result')
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_finished_step_is_skipped_and_its_time_kept(tmp_path, capsys):
@@ -37,6 +41,30 @@ def test_interrupted_step_is_done_again_from_an_empty_folder(error, tmp_path):
         run_once(folder, 'Step', 'key', interrupted)
     run_once(folder, 'Step', 'key', lambda: write(folder / 'whole'))
     assert {path.name for path in folder.iterdir()} == {'whole', 'complete.json'}
+
+
+def test_interrupted_emptying_does_not_leave_the_old_stamp(tmp_path, monkeypatch):
+    folder = tmp_path / 'step'
+    run_once(folder, 'Step', 'old', lambda: write(folder / 'file'))
+    with monkeypatch.context() as context:
+        context.setattr('shutil.rmtree', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_once(folder, 'Step', 'new', lambda: None)
+    done = []
+    run_once(folder, 'Step', 'old', lambda: done.append(True))
+    assert done
+
+
+def test_script_ends_when_its_log_cannot_be_written(tmp_path, monkeypatch):
+    script = tmp_path / 'script.py'
+    script.write_text('import time\nprint("line", flush=True)\ntime.sleep(600)')
+
+    def full(line):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr('stages.show_progress', full)
+    with pytest.raises(OSError, match='No space left'):
+        run_script([script], tmp_path / 'log')  # would take ten minutes if it waited for the script
 
 
 def test_script_output_goes_to_the_log_and_its_progress_to_the_screen(tmp_path, capsys):

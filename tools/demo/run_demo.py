@@ -28,6 +28,7 @@ GRID = CONFIGS / 'segmentation/grid-vit-toy_token-head_1xb8-300i_shapes-128x128.
 IMAGES = dict(train=240, val=60, size=128, seed=0)
 ROWS = 6  # validation images in the picture
 PHOTO_SIZE = 384  # pixels of the longer side
+TABLE = 'summary.txt'
 
 
 class Trained(NamedTuple):
@@ -87,43 +88,50 @@ def train_and_evaluate(name: str, config: Path, folder: Path, options: Sequence[
 
 def tokenize_photo(folder: Path, checkpoint: Path) -> None:
     """The regions of a photograph that no model was trained on, by the project's own command."""
-    photo = Image.fromarray(data.stereo_motorcycle()[0])
-    folder.mkdir(parents=True, exist_ok=True)
-    photo.save(folder / 'photo.png')
-    command = [ROOT / 'tools/tokenize_image.py', folder / 'photo.png', '--out-dir', folder, '--checkpoint', checkpoint,
-               '--size', PHOTO_SIZE, '--scale', 2]
-    run_script(command, folder / LOG)
+    photo = folder / 'photo.png'
+    Image.fromarray(data.stereo_motorcycle()[0]).save(photo)
+    options = ['--checkpoint', checkpoint, '--size', PHOTO_SIZE, '--scale', 2]
+    run_script([ROOT / 'tools/tokenize_image.py', photo, '--out-dir', folder, *options], folder / LOG)
 
 
-def summary(models: dict[str, Trained], images: list[Path]) -> str:
-    """A table of the models' figures."""
-    lines = [f'{"":14}{"mIoU":>7}{"tokens/image":>14}{"training":>10}']
+def make_table(models: dict[str, Trained], images: list[Path]) -> str:
+    """The models' figures, a line each."""
+    lines = [f'{"":10}{"mIoU":>8}{"tokens/image":>15}{"training":>12}']
     for name, model in models.items():
         tokens = count_regions(model.config, model.checkpoint, images)
-        lines.append(f'{name:14}{model.miou:7.2f}{tokens:14.1f}{model.seconds:8.0f} s')
-    return '\n'.join(lines)
+        lines.append(f'{name:10}{model.miou:8.2f}{tokens:15.1f}{model.seconds:10.0f} s')
+    return '\n'.join(lines) + '\n'
+
+
+def write_results(folder: Path, models: dict[str, Trained], tokenizer: Path, images: list[Path]) -> None:
+    """Pictures and table."""
+    dht = models['dHT-ViT']
+    predictions = {name: model.predictions for name, model in models.items()}
+    draw_samples(folder / 'samples.png', dht.config, dht.checkpoint, predictions, images[:ROWS])
+    tokenize_photo(folder, tokenizer)
+    (folder / TABLE).write_text(make_table(models, images))
 
 
 def run_demo(out: Path) -> None:
     """Everything, in order."""
     dataset = Path('data/shapes')  # where the configs look for it
-    made = make_dataset(dataset, **IMAGES)
-    print(f'Data: {dataset}, {IMAGES["train"]} + {IMAGES["val"]} images{"" if made else ": already there"}')
-    tokenizer, _ = train('Pre-training the tokenizer', TOKENIZER, out / 'tokenizer', needs=str(IMAGES))
-    pretrained = [f'model.backbone.tokenizer.init_cfg.{key}' for key in (
-        'type=Pretrained', f'checkpoint={tokenizer}', 'prefix=tokenizer.')]
+    try:
+        made = make_dataset(dataset, **IMAGES)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    print(f'Data: {IMAGES["train"]} + {IMAGES["val"]} images in {dataset}{"" if made else ", already there"}')
     needs = str(IMAGES) + Config.fromfile(TOKENIZER).pretty_text
+    tokenizer, _ = train('Pre-training the tokenizer', TOKENIZER, out / 'tokenizer', needs=needs)
+    source = ('type=Pretrained', f'checkpoint={tokenizer}', 'prefix=tokenizer.')
+    pretrained = [f'model.backbone.tokenizer.init_cfg.{option}' for option in source]
     models = {'dHT-ViT': train_and_evaluate('dHT-ViT', DHT, out / 'dht-vit', pretrained, needs),
               'plain ViT': train_and_evaluate('plain ViT', GRID, out / 'grid-vit', needs=str(IMAGES))}
     images = sorted((dataset / 'images/validation').iterdir())
-    dht = models['dHT-ViT']
-    predictions = {name: model.predictions for name, model in models.items()}
-    draw_samples(out / 'samples.png', dht.config, dht.checkpoint, predictions, images[:ROWS])
-    run_once(out / 'photo', 'Regions of a photo', str(tokenizer), lambda: tokenize_photo(out / 'photo', tokenizer))
-    table = summary(models, images)
-    (out / 'summary.txt').write_text(table + '\n')
-    print(f'\n{table}\n\nWritten: the table to {out}/summary.txt; pictures to {out}/samples.png, {out}/photo/photo_overlay.png,\n'
-          f'{out}/photo/photo_mean_color.png; logs, configs and weights to {out}/tokenizer, {out}/dht-vit, {out}/grid-vit.')
+    results = out / 'results'
+    run_once(results, 'Drawing', str(models), lambda: write_results(results, models, tokenizer, images))
+    print(f'\n{(results / TABLE).read_text()}\n'
+          f'Pictures and this table are in {results}: samples.png, photo_overlay.png, photo_mean_color.png, {TABLE};\n'
+          f'logs, configs and weights in {tokenizer.parent}, {out / "dht-vit"} and {out / "grid-vit"}.')
 
 
 def main() -> None:
@@ -134,7 +142,7 @@ def main() -> None:
         run_demo(args.out_dir)
     except KeyboardInterrupt:
         raise SystemExit('\ninterrupted; the next run goes on from the last finished step') from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise SystemExit(f'\n{error}; the next run goes on from the last finished step') from None
 
 

@@ -37,6 +37,7 @@ def run_once(folder: Path, title: str, key: str, action: Callable[[], None]) -> 
         print(f'{title}: already there')
         return record['seconds']
     print(f'{title} ...', flush=True)
+    stamp.unlink(missing_ok=True)  # first, in case that emptying the folder is interrupted
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     start = time.monotonic()
@@ -63,9 +64,13 @@ def run_script(command: Sequence[str | Path], log: Path) -> None:
     print('  $ python', ' '.join(words), flush=True)
     with log.open('w') as file, subprocess.Popen(
             [sys.executable, '-W', 'ignore', *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout:
-            file.write(line)
-            show_progress(line)
+        try:
+            for line in process.stdout:
+                file.write(line)
+                show_progress(line)
+        except BaseException:
+            process.terminate()
+            raise
     if sys.stdout.isatty():
         print()
     if process.returncode:

@@ -8,6 +8,7 @@ the next run starts with a fresh environment.
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TORCH = ('torch==2.13.0',)  # alone and first, so that nothing else chooses the build
 TOOLKITS = ('onedl-mmengine==0.10.12', 'onedl-mmcv==2.3.6', 'onedl-mmsegmentation==1.4.2', 'onedl-mmpretrain==1.3.6')
 TORCHVISION = ('torchvision==0.28.0',)
-PACKAGE = ('-e', f'{ROOT}[dev]')
+# Verbose, so that the log shows why compiled operators could not be built; with the setuptools that torch requires.
+PACKAGE = ('-v', '--no-build-isolation', '-e', f'{ROOT}[dev]')
 LAST_LINES = 15
 
 
@@ -38,9 +40,12 @@ class Environment:
         """Removes what an interrupted run left; refuses a folder that another program made."""
         if self.path.exists() and not self.steps.is_dir():
             raise SystemExit(f'{self.path} exists and was not made by this script: remove it or choose another with VENV=')
+        discarded = self.path.with_name(self.path.name + '.discarded')
         if self.unfinished.exists() or (self.steps.is_dir() and not self.runs()):
             print(f'[env] {self.path} is incomplete, starting afresh', flush=True)
-            shutil.rmtree(self.path)
+            shutil.rmtree(discarded, ignore_errors=True)
+            self.path.rename(discarded)  # at once, so that no half-removed environment is met by the next run
+        shutil.rmtree(discarded, ignore_errors=True)
         self.steps.mkdir(parents=True, exist_ok=True)
 
     def runs(self) -> bool:
@@ -102,8 +107,17 @@ def install_torchvision(env: Environment) -> None:
 
 
 def install_package(env: Environment) -> None:
-    """This checkout, editable, with what its tests need."""
+    """This checkout, editable, with what its tests need, and its compiled operators where they can be built."""
     env.pip(*PACKAGE)
+    if env.query('from dht_mm.ops import backend_info as b; assert b()["loaded"]') is None:
+        print(f' without compiled operators ({env.log} says why)', end='', flush=True)
+
+
+def package_key() -> tuple[str, ...]:
+    """What the installation of this checkout depends on: the package's metadata and the sources of its compiled operators."""
+    sources = [ROOT / 'setup.py', *sorted((ROOT / 'tools/ops').glob('*.py')), *sorted((ROOT / 'dht_mm/ops/csrc').rglob('*.*'))]
+    content = b''.join(source.read_bytes() for source in sources)
+    return (*PACKAGE, os.environ.get('DHT_MM_WITH_OPS', ''), hashlib.sha256(content).hexdigest())
 
 
 def build(env: Environment) -> None:
@@ -113,7 +127,7 @@ def build(env: Environment) -> None:
         ('torch', install_torch, TORCH),
         ('toolkits', install_toolkits, TOOLKITS),
         ('torchvision', install_torchvision, TORCHVISION),
-        ('dht_mm', install_package, (*PACKAGE, (ROOT / 'setup.py').read_text())),
+        ('dht_mm', install_package, package_key()),
     )
     env.prepare()
     outdated = False

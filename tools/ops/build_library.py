@@ -103,7 +103,7 @@ def run(command: list[str]) -> str:
 
 def jobs() -> int:
     """How many files are compiled at once."""
-    number = os.environ.get('MAX_JOBS') or str(len(os.sched_getaffinity(0)))
+    number = os.environ.get('MAX_JOBS') or str(os.cpu_count() or 1)
     if not number.isdecimal() or int(number) < 1:
         raise BuildError(f'MAX_JOBS must be a positive integer, got {number!r}')
     return int(number)

@@ -13,8 +13,8 @@ data_preprocessor = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
-    # A crop of the short side's length at 1, of half its length at 2: crops cover about 0.25 to 1 of the short side's square.
-    dict(type='RandomResize', scale=(2048, 512), ratio_range=(1.0, 2.0), keep_ratio=True),
+    # At ratio 1 a crop is as large as the short side, at 1.42 it covers half of that square.
+    dict(type='RandomResize', scale=(2048, 512), ratio_range=(1.0, 1.42), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),

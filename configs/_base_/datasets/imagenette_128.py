@@ -1,7 +1,8 @@
 """Imagenette (ten ImageNet classes, a folder each) at 128 x 128; any other folders of images work by overriding ``data_root``."""
 
 data_root = 'data/imagenette2-160'
-data_preprocessor = dict(num_classes=10, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+data_preprocessor = dict(
+    type='ClsDataPreprocessor', num_classes=10, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=128, crop_ratio_range=(0.35, 1.0), backend='pillow', interpolation='bicubic'),

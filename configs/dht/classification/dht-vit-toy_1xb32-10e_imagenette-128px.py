@@ -6,5 +6,8 @@ _base_ = [
 ]
 model = dict(
     backbone=dict(
-        arch=dict(embed_dims=192, num_layers=4, num_heads=3), img_size=128, drop_path_rate=0.0, features=dict(pos_grid=16)),
+        arch=dict(_delete_=True, embed_dims=192, num_layers=4, num_heads=3),
+        img_size=128,
+        drop_path_rate=0.0,
+        features=dict(pos_grid=16)),
     head=dict(num_classes=10, in_channels=192, topk=(1, )))

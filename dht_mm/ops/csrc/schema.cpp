@@ -5,5 +5,18 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
   m.def("project(Tensor image, Tensor parameters, int channels, float eps) -> Tensor");
   m.def(
       "build_hierarchy(Tensor features, Tensor slope, Tensor bias, int kernel, float compactness, int criterion, float iota, "
-      "int min_regions) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "int min_regions) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "tree_mean_backward(Tensor grad, Tensor features, Tensor slope, Tensor bias, Tensor node, Tensor parent, Tensor pick, "
+      "Tensor node_mean, Tensor node_variance, Tensor node_size, Tensor node_bbox, Tensor node_alpha, Tensor level_starts, "
+      "float compactness) -> (Tensor, Tensor, Tensor)");
+  m.def("exact_linear(Tensor planes, Tensor weight, Tensor bias) -> Tensor");
+  m.def("region_mean(Tensor features, Tensor labels, Tensor offsets, Tensor size) -> Tensor");
+  m.def(
+      "region_pixels(Tensor image, Tensor labels, Tensor offsets, Tensor bbox, Tensor? shift, int patch_size) -> (Tensor, Tensor)");
+  m.def("region_pixels_backward(Tensor grad, Tensor labels, Tensor offsets, Tensor bbox, bool per_region) -> Tensor");
+  m.def("position_histogram(Tensor labels, Tensor offsets, int total_regions, int grid_y, int grid_x) -> Tensor");
+  m.def("gradient_histogram(Tensor gradient, Tensor labels, Tensor offsets, int total_regions, int bins) -> Tensor");
+  m.def("pool_cells(Tensor tokens, Tensor labels, Tensor offsets, int stride) -> Tensor");
+  m.def("pool_cells_backward(Tensor grad, Tensor labels, Tensor offsets, int total_regions, int stride) -> Tensor");
 }

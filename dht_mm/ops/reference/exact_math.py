@@ -57,14 +57,16 @@ def exp(x: Tensor) -> Tensor:
 class _Sqrt(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        # Vector libraries may miss the last bit. One Newton step with the exact residual (Dekker's product) puts it right.
+        # Vector libraries may miss the last bit: step to the neighbour where the exact residual (Dekker's product) lies beyond the middle.
         root = torch.sqrt(x)
         high = root * 134217729.0
         high = high - (high - root)
         low = root - high
         square = root * root
         residual = (x - square) - (((high * high - square) + 2.0 * (high * low)) + low * low)
-        root = torch.where(root > 0.0, root + residual / (2.0 * root), root)
+        above = torch.nextafter(root, torch.full_like(root, torch.inf)) - root
+        below = root - torch.nextafter(root, torch.zeros_like(root))
+        root = root + torch.where(residual > root * above, above, 0.0) - torch.where(residual <= -root * below, below, 0.0)
         ctx.save_for_backward(root)
         return root
 

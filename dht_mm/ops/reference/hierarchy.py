@@ -28,6 +28,7 @@ class _Level:
     box: Tensor
     image: Tensor
     score: Tensor
+    alpha: Tensor = field(default=None)
     pick: Tensor = field(default=None)
     parent: Tensor = field(default=None)
 
@@ -138,11 +139,11 @@ class _Builder:
         return self._unite(child, alpha, child.parent, len(roots), child.image[roots])
 
     def _unite(self, child: _Level, alpha: Tensor, parent: Tensor, num_parents: int, image: Tensor) -> _Level:
-        mean, variance = statistics.merge_moments(child.mean, child.variance, alpha, parent, num_parents,
+        mean, variance, total = statistics.merge_moments(child.mean, child.variance, alpha, parent, num_parents,
                                                   self.exponent[child.image], self.size_bits)
         size = torch.zeros(num_parents, dtype=torch.int64, device=parent.device).scatter_add_(0, parent, child.size)
         box = statistics.merge_boxes(child.box, parent, num_parents)
-        return _Level(mean, variance, size, box, image, score=None)
+        return _Level(mean, variance, size, box, image, score=None, alpha=total)
 
     def _score(self, level: _Level) -> Tensor:
         return information_score(level.variance.double(), level.size, self.num_pixels, self.criterion, self.iota)
@@ -208,10 +209,12 @@ def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, kernel: str, 
         labels.int(), num_regions.int(), node[first_pixels].int(),
         statistics.merge_boxes(levels[0].box, packed, len(first_pixels)).T.contiguous().int(),
         torch.bincount(packed, minlength=len(first_pixels)).int(),
+        torch.cat([level.mean for level in levels], 1)[:, node[first_pixels]].T.contiguous(),
         parents.int(), picks.int(),
         torch.cat([level.mean for level in merged], 1).T.contiguous(),
         torch.cat([level.variance for level in merged], 1).T.contiguous(),
         torch.cat([level.size for level in merged]).int(),
         torch.cat([level.box for level in merged], 1).T.contiguous().int(),
         torch.cat([level.score for level in merged]),
+        torch.cat([level.alpha for level in merged]),
         torch.tensor(starts))

@@ -13,23 +13,6 @@ def silu(x: Tensor) -> Tensor:
     return x * sigmoid(x)
 
 
-def patch_linear(image: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """A convolution whose stride is its kernel size, as an exact linear map of patches.
-
-    Args:
-        image: ``[B, C, H, W]``, sides divisible by ``stride``.
-        weight: ``[O, C * stride ** 2]``.
-        bias: ``[O]``.
-        stride: Side of the patches.
-
-    Returns:
-        ``[B, O, H / stride, W / stride]`` float64.
-    """
-    patches = F.pixel_unshuffle(image, stride)
-    batch, channels, height, width = patches.shape
-    return exact_linear(patches.reshape(batch, channels, -1), weight, bias).view(batch, -1, height, width)
-
-
 def upsample4(x: Tensor) -> Tensor:
     """Bilinear x4 upsampling with aligned corners of ``[B, C, h, w]`` float64; both weights come from exact integer fractions."""
     return _upsample4_rows(_upsample4_rows(x).mT).mT
@@ -54,7 +37,8 @@ def _layer(image: Tensor, parameters: Tensor, outputs: int, inputs: int, stride:
     """Apply the first layer in a vector of parameters; also returns the rest of the vector."""
     weight, bias, gamma, beta, mean, variance, rest = parameters.split(
         [outputs * inputs, *[outputs] * 5, parameters.numel() - outputs * (inputs + 5)])
-    out = patch_linear(image, weight.view(outputs, inputs), bias, stride)
+    patches = F.pixel_unshuffle(image, stride)
+    out = exact_linear(patches.flatten(2), weight.view(outputs, inputs), bias).unflatten(2, patches.shape[2:])
     scale = gamma.double() / sqrt(variance.double() + eps)
     return (out - mean.double()[:, None, None]) * scale[:, None, None] + beta.double()[:, None, None], rest
 

@@ -1,30 +1,63 @@
 """Bilinear samples of the boxes of regions, in plain tensor operations."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from .packing import image_of_rows, packed_labels
+from .packing import image_of_rows, packed_labels, paint
 
 
-def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
+def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, shift: Tensor | None,
+                  patch_size: int) -> tuple[Tensor, Tensor]:
     """See :func:`dht_mm.ops.region_pixels`."""
-    batch, channels, height, width = image.shape
-    total = len(bbox)
+    total, channels = len(bbox), image.shape[1]
+    if shift is not None:
+        image = image + paint(shift, labels, offsets)
     pixels = image.movedim(1, -1).reshape(-1, channels)
     owner = packed_labels(labels, offsets).flatten()
     row = torch.arange(total, device=bbox.device)[:, None, None]
-    first = (image_of_rows(offsets, total) * (height * width))[:, None, None]
-    ys, xs = (axis_samples(bbox[:, axis], bbox[:, axis + 2], patch_size, image.dtype) for axis in (0, 1))
     samples = image.new_zeros(total * patch_size**2, channels)
     mask = image.new_zeros(total, patch_size, patch_size)
+    for index, weight in _taps(labels, offsets, bbox, patch_size, image.dtype):
+        samples = samples + weight.view(-1, 1) * pixels.index_select(0, index.flatten())
+        mask = mask + weight * (owner[index] == row)
+    samples = samples.view(total, patch_size, patch_size, channels).movedim(-1, 1).contiguous()
+    return samples, mask[:, None]
+
+
+def region_pixels_backward(grad: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, per_region: bool) -> Tensor:
+    """Gradient to the image or, summed over the pixels of each region, to the shift.
+
+    Args:
+        grad: ``[R, C, q, q]``, gradient to the samples.
+        labels: As in the forward.
+        offsets: As in the forward.
+        bbox: As in the forward.
+        per_region: Whether to sum over regions.
+
+    Returns:
+        ``[B, C, H, W]``, or ``[R, C]`` if ``per_region``, in the dtype of ``grad``.
+    """
+    total, channels = grad.shape[:2]
+    rows = grad.flatten(2).mT.reshape(-1, channels).double()
+    owner = packed_labels(labels, offsets).flatten()
+    sums = rows.new_zeros(total if per_region else labels.numel(), channels)
+    for index, weight in _taps(labels, offsets, bbox, grad.shape[-1], torch.float64):
+        target = owner[index] if per_region else index
+        sums = sums.index_add(0, target.flatten(), weight.view(-1, 1) * rows)
+    sums = sums.to(grad.dtype)
+    return sums if per_region else sums.view(*labels.shape, channels).movedim(-1, 1).contiguous()
+
+
+def _taps(labels: Tensor, offsets: Tensor, bbox: Tensor, patch_size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each of the four pixels around a point, its index in the batch and its weight, both ``[R, patch_size, patch_size]``."""
+    height, width = labels.shape[1:]
+    first = (image_of_rows(offsets, len(bbox)) * (height * width))[:, None, None]
+    ys, xs = (axis_samples(bbox[:, axis], bbox[:, axis + 2], patch_size, dtype) for axis in (0, 1))
     for y, y_weight in ys:
         for x, x_weight in xs:
-            index = (first + y[:, :, None] * width + x[:, None, :]).flatten()
-            weight = y_weight[:, :, None] * x_weight[:, None, :]
-            # index_select, since the backward of plain indexing is much slower
-            samples = samples + weight.view(-1, 1) * pixels.index_select(0, index)
-            mask = mask + weight * (owner[index].view_as(weight) == row)
-    return samples.view(total, -1, channels).mT.reshape(total, channels, patch_size, patch_size), mask[:, None]
+            yield first + y[:, :, None] * width + x[:, None, :], y_weight[:, :, None] * x_weight[:, None, :]
 
 
 def axis_samples(low: Tensor, high: Tensor, count: int, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], ...]:

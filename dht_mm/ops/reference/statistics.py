@@ -27,7 +27,7 @@ def segment_sum(terms: Tensor, unit_exponent: Tensor, parent: Tensor, num_parent
 
 
 def merge_moments(mean: Tensor, variance: Tensor, weight: Tensor, parent: Tensor, num_parents: int,
-                  exponent: Tensor, size_bits: int) -> tuple[Tensor, Tensor]:
+                  exponent: Tensor, size_bits: int) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean and variance of parents.
 
     Args:
@@ -40,7 +40,8 @@ def merge_moments(mean: Tensor, variance: Tensor, weight: Tensor, parent: Tensor
         size_bits: ``ceil(log2(N))`` of the images' pixel count.
 
     Returns:
-        Mean and variance, ``[d, p]``, rounded once to the dtype of ``mean``. A parent of one child has its child's values.
+        Mean and variance, ``[d, p]``, rounded once to the dtype of ``mean``, and the sum of weights, ``[p]`` float64. A parent of one
+        child has its child's values.
     """
     f, s = mean.double(), variance.double()
     unit = torch.full_like(exponent, 61 - size_bits)
@@ -51,7 +52,8 @@ def merge_moments(mean: Tensor, variance: Tensor, weight: Tensor, parent: Tensor
     new_mean = first.double() / total.double() * power_of_two(scale)
     new_variance = (second.double() / total.double() * power_of_two(2 * scale + 1) - new_mean * new_mean)
     new_variance = new_variance.clamp(0.0, torch.finfo(mean.dtype).max)
-    return _keep_only_children(mean, variance, new_mean.to(mean.dtype), new_variance.to(mean.dtype), parent)
+    moments = _keep_only_children(mean, variance, new_mean.to(mean.dtype), new_variance.to(mean.dtype), parent)
+    return *moments, total[0].double() * 2.0**(size_bits - 61)
 
 
 def _keep_only_children(mean: Tensor, variance: Tensor, new_mean: Tensor, new_variance: Tensor,

@@ -28,7 +28,7 @@ struct Level {
   std::vector<float> mean, variance;  // [n, d]
   std::vector<int64_t> size;
   std::vector<Box> box;
-  std::vector<double> score;
+  std::vector<double> score, alpha;  // alpha: sum of the children's weights
   std::vector<int32_t> pick, parent;
   int64_t count() const { return static_cast<int64_t>(size.size()); }
 };
@@ -109,6 +109,12 @@ class Image {
     for (int64_t u = 0; u < last.count(); ++u) last.pick[u] = static_cast<int32_t>(u);
     last.parent.assign(last.count(), 0);
     append_whole(sums_to_level(last, {}, 1, true));
+  }
+
+  // Mean of the node that region `r` selected.
+  void copy_mean(int64_t r, float* out) const {
+    const int32_t level = selected_level[r], node = selected_region[r];
+    for (int c = 0; c < d_; ++c) out[c] = level == 0 ? features_[c * num_pixels_ + node] : levels[level - 1].mean[int64_t(node) * d_ + c];
   }
 
   // Selects the best ancestor of every pixel and numbers the connected components of equal choices.
@@ -333,6 +339,7 @@ Level level_of(int64_t count, int d) {
   Level level;
   level.mean.resize(count * d);
   level.variance.resize(count * d);
+  level.alpha.resize(count);
   level.size.assign(count, 0);
   constexpr int32_t kFar = std::numeric_limits<int32_t>::max();
   level.box.assign(count, Box{kFar, kFar, -1, -1});
@@ -341,6 +348,7 @@ Level level_of(int64_t count, int d) {
 
 DHT_SIMD void finish_moments(Level& level, const Sums& sums, int d, const Units& units) {
   for (int64_t p = 0; p < level.count(); ++p) {
+    level.alpha[p] = static_cast<double>(sums.alpha[p]) / units.alpha;
     for (int c = 0; c < d; ++c) {
       const int64_t i = p * d + c;
       level.mean[i] = mean_of(sums.first[i], sums.alpha[p], units);
@@ -518,7 +526,7 @@ void shift_into(const std::vector<int32_t>& values, int64_t shift, int32_t* out)
   for (size_t i = 0; i < values.size(); ++i) out[i] = static_cast<int32_t>(values[i] < 0 ? -1 : values[i] + shift);
 }
 
-using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Result pack(const Images& images, const Tensor& features, int64_t d, int64_t height, int64_t width) {
   const int64_t batch = static_cast<int64_t>(images.size()), num_pixels = height * width, pixels = batch * num_pixels;
@@ -531,10 +539,12 @@ Result pack(const Images& images, const Tensor& features, int64_t d, int64_t hei
   const Tensor labels = empty_on(features, {batch, height, width}, ScalarType::Int);
   const Tensor num_regions = empty_on(features, {batch}, ScalarType::Int), node = empty_on(features, {total_regions}, ScalarType::Int);
   const Tensor bbox = empty_on(features, {total_regions, 4}, ScalarType::Int), size = empty_on(features, {total_regions}, ScalarType::Int);
+  const Tensor region_mean = empty_on(features, {total_regions, d}, ScalarType::Float);
   const Tensor parent = empty_on(features, {numbering.total}, ScalarType::Int), pick = empty_on(features, {numbering.total}, ScalarType::Int);
   const Tensor mean = empty_on(features, {merged, d}, ScalarType::Float), variance = empty_on(features, {merged, d}, ScalarType::Float);
   const Tensor node_size = empty_on(features, {merged}, ScalarType::Int), node_box = empty_on(features, {merged, 4}, ScalarType::Int);
   const Tensor score = empty_on(features, {merged}, ScalarType::Double);
+  const Tensor alpha = empty_on(features, {merged}, ScalarType::Double);
   const Tensor starts = empty_on(features, {static_cast<int64_t>(numbering.start.size()) + 1}, ScalarType::Long);
 
   for (size_t k = 0; k < numbering.start.size(); ++k) mutable_data<int64_t>(starts)[k] = numbering.start[k][0];
@@ -549,6 +559,7 @@ Result pack(const Images& images, const Tensor& features, int64_t d, int64_t hei
       mutable_data<int32_t>(node)[row + r] = static_cast<int32_t>(numbering.start[image.selected_level[r]][i] + image.selected_region[r]);
       mutable_data<int32_t>(size)[row + r] = static_cast<int32_t>(image.region_size[r]);
       mutable_data<Box>(bbox)[row + r] = image.region_box[r];
+      image.copy_mean(r, mutable_data<float>(region_mean) + (row + r) * d);
     }
     row += count;
     shift_into(image.pixel_pick, numbering.start[0][i], mutable_data<int32_t>(pick) + i * num_pixels);
@@ -563,9 +574,10 @@ Result pack(const Images& images, const Tensor& features, int64_t d, int64_t hei
       std::copy(level.size.begin(), level.size.end(), mutable_data<int32_t>(node_size) + at);
       std::copy(level.box.begin(), level.box.end(), mutable_data<Box>(node_box) + at);
       std::copy(level.score.begin(), level.score.end(), mutable_data<double>(score) + at);
+      std::copy(level.alpha.begin(), level.alpha.end(), mutable_data<double>(alpha) + at);
     }
   }
-  return {labels, num_regions, node, bbox, size, parent, pick, mean, variance, node_size, node_box, score, starts};
+  return {labels, num_regions, node, bbox, size, region_mean, parent, pick, mean, variance, node_size, node_box, score, alpha, starts};
 }
 
 }  // namespace

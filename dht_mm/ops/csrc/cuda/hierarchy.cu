@@ -14,18 +14,28 @@ int num_levels(int64_t num_pixels) {
   return levels;
 }
 
-template <class T>
-T* scratch(std::vector<Tensor>& keep, const Tensor& like, int64_t count) {
-  keep.push_back(empty_on(like, {static_cast<int64_t>(count * sizeof(T))}, ScalarType::Byte));
-  return mutable_data<T>(keep.back());
-}
+// Hands out pieces of one buffer. Laid out twice: the first time without memory, to find the size.
+class Arena {
+ public:
+  explicit Arena(char* base) : base_(base) {}
+  template <class T>
+  void give(T*& pointer, int64_t count) {
+    pointer = reinterpret_cast<T*>(base_ + used_);
+    used_ += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  char* base_;
+  int64_t used_ = 0;
+};
 
 // How many nodes, parents of one level and edges fit, as shares of the pixels.
 struct Capacity {
   int64_t nodes, parents, edges;
 };
 
-using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 class Run {
  public:
@@ -41,22 +51,23 @@ class Run {
     size_ = empty_on(like_, {nodes}, ScalarType::Int);
     box_ = empty_on(like_, {nodes, 4}, ScalarType::Int);
     score_ = empty_on(like_, {nodes}, ScalarType::Double);
-    forest_ = {data<float>(features), mutable_data<int32_t>(pick_), mutable_data<int32_t>(parent_), mutable_data<float>(mean_),
-               mutable_data<float>(variance_), mutable_data<int32_t>(size_), mutable_data<Box>(box_), mutable_data<double>(score_),
-               scratch<double>(keep_, like_, nodes), scratch<int32_t>(keep_, like_, nodes),
-               static_cast<int32_t>(nodes - shape.batch)};
-    // A parent of more than kListed children leaves at least kListed fewer nodes, so that slots never run out.
-    family_ = {scratch<int32_t>(keep_, like_, capacity.parents), scratch<int32_t>(keep_, like_, capacity.parents),
-               scratch<int32_t>(keep_, like_, pixels), scratch<int32_t>(keep_, like_, capacity.parents),
-               cleared<int64_t>((pixels / kListed + shape.batch) * (1 + 2 * d)), static_cast<int32_t>(capacity.parents)};
-    images_ = {cleared<uint32_t>(shape.batch), scratch<int32_t>(keep_, like_, (levels_ + 2) * (shape.batch + 1)),
-               scratch<int32_t>(keep_, like_, (levels_ + 1) * shape.batch), cleared<int32_t>((levels_ + 1) * shape.batch)};
-    counters_ = cleared<Counters>(1);
-    root_ = scratch<int32_t>(keep_, like_, pixels);
-    smallest_ = scratch<int32_t>(keep_, like_, pixels);
-    number_ = scratch<int32_t>(keep_, like_, pixels);
-    block_sums_ = scratch<int32_t>(keep_, like_, kMaxBlocks);
-    region_start_ = scratch<int32_t>(keep_, like_, shape.batch + 1);
+    alpha_ = empty_on(like_, {nodes}, ScalarType::Double);
+    forest_.features = data<float>(features);
+    forest_.pick = mutable_data<int32_t>(pick_);
+    forest_.parent = mutable_data<int32_t>(parent_);
+    forest_.mean = mutable_data<float>(mean_);
+    forest_.variance = mutable_data<float>(variance_);
+    forest_.size = mutable_data<int32_t>(size_);
+    forest_.box = mutable_data<Box>(box_);
+    forest_.score = mutable_data<double>(score_);
+    forest_.alpha = mutable_data<double>(alpha_);
+    forest_.capacity = static_cast<int32_t>(nodes - shape.batch);
+    family_.capacity = static_cast<int32_t>(capacity.parents);
+    Arena measure(nullptr);
+    lay_out(measure);
+    scratch_ = empty_on(like_, {measure.used()}, ScalarType::Byte);
+    Arena arena(mutable_data<char>(scratch_));
+    check(cudaMemsetAsync(scratch_.data_ptr(), 0, lay_out(arena), stream_), "clearing the counters");
   }
 
   // Whether everything fitted; then `pack` has the result.
@@ -75,11 +86,26 @@ class Run {
   Result pack();
 
  private:
-  template <class T>
-  T* cleared(int64_t count) {
-    T* buffer = scratch<T>(keep_, like_, count);
-    check(cudaMemsetAsync(buffer, 0, count * sizeof(T), stream_), "clearing a buffer");
-    return buffer;
+  // Places the scratch buffers; those that start out as zero come first. Returns how many bytes these are.
+  int64_t lay_out(Arena& arena) {
+    const int64_t pixels = shape_.pixels, nodes = capacity_.nodes, parents = capacity_.parents, batch = shape_.batch;
+    arena.give(counters_, 1);
+    arena.give(images_.largest, batch);
+    arena.give(images_.improved, (levels_ + 1) * batch);
+    // A parent of more than kListed children leaves at least kListed fewer nodes, so that slots never run out.
+    arena.give(family_.sums, (pixels / kListed + batch) * (1 + 2 * shape_.channels));
+    const int64_t cleared = arena.used();
+    arena.give(images_.start, (levels_ + 2) * (batch + 1));
+    arena.give(images_.active, (levels_ + 1) * batch);
+    arena.give(forest_.lowest, nodes);
+    arena.give(forest_.below, nodes);
+    arena.give(forest_.first_pixel, nodes);
+    for (int32_t** list : {&family_.children, &family_.head, &family_.slot}) arena.give(*list, parents);
+    for (int32_t** list : {&family_.next, &root_, &smallest_, &number_}) arena.give(*list, pixels);
+    arena.give(block_sums_, kMaxBlocks);
+    arena.give(region_start_, batch + 1);
+    for (int2*& list : edges_) arena.give(list, levels_ > 0 ? capacity_.edges : 0);
+    return cleared;
   }
 
   template <class... Parameters, class... Arguments>
@@ -110,12 +136,11 @@ class Run {
   Capacity capacity_;
   cudaStream_t stream_;
   int levels_;
-  std::vector<Tensor> keep_;  // owns the scratch buffers until the stream has used them
-  Tensor pick_, parent_, mean_, variance_, size_, box_, score_;
-  Forest forest_;
-  Family family_;
-  Images images_;
-  Counters* counters_;
+  Tensor scratch_, pick_, parent_, mean_, variance_, size_, box_, score_, alpha_;
+  Forest forest_{};
+  Family family_{};
+  Images images_{};
+  Counters* counters_ = nullptr;
   Counters host_;
   int32_t *root_, *smallest_, *number_, *block_sums_, *region_start_;
   std::array<int2*, 2> edges_{};
@@ -136,8 +161,6 @@ void Run::begin() {
   largest_feature<<<dim3(blocks, shape_.batch), kThreads, 0, stream_>>>(forest_, shape_, images_, counters_);
   check(cudaGetLastError(), "launching a kernel");
   launch(begin_counters, shape_.batch + 1, shape_, images_, counters_, levels_ > 0);
-  if (levels_ == 0) return;
-  edges_ = {scratch<int2>(keep_, like_, capacity_.edges), scratch<int2>(keep_, like_, capacity_.edges)};
 }
 
 // Components of the picks of `level`, numbered.
@@ -170,7 +193,7 @@ void Run::first_level() {
   const bool eight = shape_.channels == 8;
   launch(eight ? pick_pixels<8> : pick_pixels<0>, shape_.pixels, forest_, shape_, rules_);
   connect(0);
-  launch(adopt_pixels, shape_.pixels, forest_, shape_, counters_, root_, smallest_, number_, family_);
+  launch(adopt, shape_.pixels, forest_, counters_, 0, root_, smallest_, number_, family_);
   eight ? close<8, Weighting::kPixels>(0) : close<0, Weighting::kPixels>(0);
   launch(collect_edges, shape_.pixels, forest_, shape_, images_, counters_, edges_[0], static_cast<int32_t>(capacity_.edges));
 }
@@ -183,7 +206,7 @@ void Run::next_level(int level) {
   launch(shape_.channels == 8 ? offer_edges<8> : offer_edges<0>, capacity_.edges, forest_, shape_, rules_, counters_, level, edges, best);
   launch(decode_picks, level_work(level), forest_, counters_, level, best);
   connect(level);
-  launch(adopt_regions, level_work(level), forest_, shape_, counters_, level, root_, smallest_, number_, family_);
+  launch(adopt, level_work(level), forest_, counters_, level, root_, smallest_, number_, family_);
   shape_.channels == 8 ? close<8, Weighting::kRegions>(level) : close<0, Weighting::kRegions>(level);
   launch(lift_edges, capacity_.edges, forest_, shape_, images_, counters_, level, edges, edges_[level % 2],
          static_cast<int32_t>(capacity_.edges));
@@ -193,8 +216,7 @@ void Run::select() {
   // Lists of children and their parents' numbers are done with; their memory holds the choices.
   choice_ = smallest_;
   first_ = family_.next;
-  launch(choose_nodes, level_work(1), forest_, shape_, counters_, choice_);
-  launch(plant_choices, level_work(1), counters_, root_);
+  launch(choose_nodes, level_work(1), forest_, shape_, counters_, choice_, root_);
   launch(join_choices, shape_.pixels, forest_, shape_, counters_, choice_, root_);
   launch(flatten_choices, level_work(1), forest_, shape_, counters_, root_, first_);
   launch(count_regions, shape_.pixels, forest_, shape_, counters_, choice_, first_, block_sums_);
@@ -208,14 +230,15 @@ Result Run::pack() {
   const Tensor labels = empty_on(like_, {shape_.batch, shape_.height, shape_.width}, ScalarType::Int);
   const Tensor num_regions = empty_on(like_, {shape_.batch}, ScalarType::Int), node = empty_on(like_, {total}, ScalarType::Int);
   const Tensor bbox = empty_on(like_, {total, 4}, ScalarType::Int), size = empty_on(like_, {total}, ScalarType::Int);
+  const Tensor mean = empty_on(like_, {total, shape_.channels}, ScalarType::Float);
   const Regions regions{mutable_data<int32_t>(labels), mutable_data<int32_t>(num_regions), mutable_data<int32_t>(node), mutable_data<Box>(bbox),
-                        mutable_data<int32_t>(size), static_cast<int32_t>(total)};
+                        mutable_data<int32_t>(size), mutable_data<float>(mean), static_cast<int32_t>(total)};
   launch(open_regions, std::max<int64_t>(total, shape_.batch), shape_, region_start_, regions);
   launch(write_regions, shape_.pixels, forest_, shape_, counters_, choice_, first_, number_, region_start_, regions);
   const Tensor starts = torch::stable::empty({levels_ + 3}, ScalarType::Long);
   for (int level = 0; level < levels_ + 3; ++level) mutable_data<int64_t>(starts)[level] = host_.level_start[level];
-  return {labels, num_regions, node, bbox, size, rows(parent_, nodes), rows(pick_, nodes), rows(mean_, merged), rows(variance_, merged),
-          rows(size_, merged), rows(box_, merged), rows(score_, merged), starts};
+  return {labels, num_regions, node, bbox, size, mean, rows(parent_, nodes), rows(pick_, nodes), rows(mean_, merged), rows(variance_, merged),
+          rows(size_, merged), rows(box_, merged), rows(score_, merged), rows(alpha_, merged), starts};
 }
 
 }  // namespace

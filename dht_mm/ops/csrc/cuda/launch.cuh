@@ -64,7 +64,9 @@ struct Forest {
   int32_t* size;          // [nodes]
   Box* box;               // [nodes]
   double* score;          // [nodes]
+  double* alpha;          // [nodes], sum of the children's weights
   double* lowest;         // [nodes], smallest best score among the node's pixels
+  double* below;          // [nodes], largest score among the node's descendants, pixels left out
   int32_t* first_pixel;   // [nodes]
   int32_t capacity;       // nodes that fit besides the whole images
 };

@@ -17,13 +17,21 @@ __device__ __forceinline__ void add_box(Box* to, const Box& box) {
   if (box.xmax > to->xmax) atomicMax(&to->xmax, box.xmax);
 }
 
-// Atomic minimum of a double: for non-negative values the bits order as integers, for negative ones in reverse.
+constexpr int64_t kInfinityBits = 0x7FF0000000000000;
+
+// Atomic minimum and maximum of doubles: for non-negative values the bits order as integers, for negative ones in reverse.
 __device__ __forceinline__ void lower(double* to, double value) {
-  if (value >= *to) return;
   if (value >= 0.0)
     atomicMin(reinterpret_cast<long long*>(to), __double_as_longlong(value));
   else
     atomicMax(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(__double_as_longlong(value)));
+}
+
+__device__ __forceinline__ void raise(double* to, double value) {
+  if (value >= 0.0)
+    atomicMax(reinterpret_cast<long long*>(to), __double_as_longlong(value));
+  else
+    atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(__double_as_longlong(value)));
 }
 
 __global__ void open_parents(Forest forest, Shape shape, const Counters* counters, int level, Family family) {
@@ -33,7 +41,8 @@ __global__ void open_parents(Forest forest, Shape shape, const Counters* counter
     const int64_t row = range.start - shape.pixels + p;
     forest.size[row] = 0;
     forest.box[row] = Box{INT32_MAX, INT32_MAX, -1, -1};
-    forest.lowest[row] = level == 0 ? -sqrt(static_cast<double>(shape.num_pixels)) : __longlong_as_double(0x7FF0000000000000);
+    forest.lowest[row] = level == 0 ? -sqrt(static_cast<double>(shape.num_pixels)) : __longlong_as_double(kInfinityBits);
+    forest.below[row] = -__longlong_as_double(kInfinityBits);
     family.children[p] = 0;
     family.head[p] = kEnd;
   }
@@ -46,32 +55,15 @@ __device__ __forceinline__ void join_family(const Family& family, Counters* coun
   family.next[u] = order < kListed ? atomicExch(family.head + p, u) : kSpilled;
 }
 
-// Every child finds its parent; sizes and boxes are united on the way.
-__global__ void adopt_pixels(Forest forest, Shape shape, Counters* counters, const int32_t* root, const int32_t* smallest,
-                             const int32_t* number, Family family) {
-  if (counters->overflow) return;
-  const int32_t start = counters->level_start[1];
-  for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int32_t p = number[smallest[root[u]]];
-    forest.parent[u] = start + p;
-    join_family(family, counters, static_cast<int32_t>(u), p);
-    add_box(forest.box + start - shape.pixels + p, pixel_box(u, shape));
-  }
-}
-
-__global__ void adopt_regions(Forest forest, Shape shape, Counters* counters, int level, const int32_t* root, const int32_t* smallest,
-                              const int32_t* number, Family family) {
+// Every child finds its parent.
+__global__ void adopt(Forest forest, Counters* counters, int level, const int32_t* root, const int32_t* smallest, const int32_t* number,
+                      Family family) {
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
-  const int32_t next = range.start + range.count;
   for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
     const int32_t u = static_cast<int32_t>(i), p = number[smallest[root[u]]];
-    const int64_t row = range.start - shape.pixels + u, above = next - shape.pixels + p;
-    forest.parent[range.start + u] = next + p;
+    forest.parent[range.start + u] = range.start + range.count + p;
     join_family(family, counters, u, p);
-    atomicAdd(forest.size + above, forest.size[row]);
-    add_box(forest.box + above, forest.box[row]);
-    lower(forest.lowest + above, forest.lowest[row]);
   }
 }
 
@@ -126,6 +118,51 @@ __device__ __forceinline__ Child child_of(const Source& source, int32_t u) {
   return {alpha_of(forest.size[row], weight), forest.mean + row * d, forest.variance + row * d};
 }
 
+// Size, box and score bounds of a parent under construction.
+struct Extent {
+  int32_t size;
+  Box box;
+  double lowest, below;
+};
+
+template <Weighting W>
+__device__ __forceinline__ Extent extent_of(const Source& source, int32_t u) {
+  if (W == Weighting::kPixels) return {1, pixel_box(u, source.shape), 0.0, 0.0};
+  const Forest& forest = source.forest;
+  const int64_t row = source.start - source.shape.pixels + u;
+  return {forest.size[row], forest.box[row], forest.lowest[row], fmax(forest.below[row], forest.score[row])};
+}
+
+template <Weighting W>
+__device__ __forceinline__ void spill_extent(const Source& source, int32_t u, int64_t row) {
+  const Extent extent = extent_of<W>(source, u);
+  atomicAdd(source.forest.size + row, extent.size);
+  add_box(source.forest.box + row, extent.box);
+  if (W == Weighting::kPixels) return;
+  lower(source.forest.lowest + row, extent.lowest);
+  raise(source.forest.below + row, extent.below);
+}
+
+// Unites the extents of the listed children with what the spilled ones left.
+template <Weighting W>
+__device__ __forceinline__ void close_extent(const Source& source, const Family& family, int32_t p, int64_t row) {
+  const Forest& forest = source.forest;
+  Extent total{forest.size[row], forest.box[row], forest.lowest[row], forest.below[row]};
+  for (int32_t u = family.head[p], next; u != kEnd; u = next) {
+    next = family.next[u];
+    const Extent extent = extent_of<W>(source, u);
+    total.size += extent.size;
+    total.box = unite(total.box, extent.box);
+    if (W == Weighting::kPixels) continue;
+    total.lowest = fmin(total.lowest, extent.lowest);
+    total.below = fmax(total.below, extent.below);
+  }
+  forest.size[row] = total.size;
+  forest.box[row] = total.box;
+  forest.lowest[row] = total.lowest;
+  forest.below[row] = total.below;
+}
+
 // Adds the children that did not fit into their parents' lists.
 template <int D, Weighting W>
 __global__ void add_spilled(Source source, const Images images, const Counters* counters, int level, Family family) {
@@ -137,6 +174,7 @@ __global__ void add_spilled(Source source, const Images images, const Counters* 
     const int32_t u = static_cast<int32_t>(i);
     if (family.next[u] != kSpilled) continue;
     const int32_t p = source.forest.parent[range.start + u] - (range.start + range.count);
+    if (W != Weighting::kBySize) spill_extent<W>(source, u, range.start + range.count - source.shape.pixels + p);
     const Child child = child_of<D, W>(source, u);
     const int32_t pixel = source.pixels ? u : source.forest.first_pixel[range.start - source.shape.pixels + u];
     const Units units = image_units(images, pixel / source.shape.num_pixels, source.shape.num_pixels);
@@ -162,24 +200,27 @@ __device__ __forceinline__ void close_channels(const Source& source, const Famil
     first[c] = spilled ? spilled[1 + begin + c] : 0;
     second[c] = spilled ? spilled[1 + d + begin + c] : 0;
   }
-  for (int32_t u = family.head[p]; u != kEnd; u = family.next[u]) {
+  const float *only_mean = nullptr, *only_variance = nullptr;
+  for (int32_t u = family.head[p], next; u != kEnd; u = next) {
+    next = family.next[u];
     const Child child = child_of<D, W>(source, u);
+    only_mean = child.mean;
+    only_variance = child.variance;
     total += round_to_int64(child.alpha * units.alpha);
 #pragma unroll
     for (int c = 0; c < N; ++c) {
       const float mean = child.mean[begin + c], variance = child.variance == nullptr ? 0.0f : child.variance[begin + c];
       first[c] += first_moment(child.alpha, mean, units);
       second[c] += second_moment(child.alpha, mean, variance, units);
-      if (children != 1) continue;
-      source.forest.mean[row * d + begin + c] = mean;
-      source.forest.variance[row * d + begin + c] = variance;
     }
   }
-  if (children == 1) return;
+  const bool alone = children == 1;
+  source.forest.alpha[row] = static_cast<double>(total) / units.alpha;
 #pragma unroll
   for (int c = 0; c < N; ++c) {
-    source.forest.mean[row * d + begin + c] = mean_of(first[c], total, units);
-    source.forest.variance[row * d + begin + c] = variance_of(first[c], second[c], total, units);
+    const float variance = alone && only_variance != nullptr ? only_variance[begin + c] : 0.0f;
+    source.forest.mean[row * d + begin + c] = alone ? only_mean[begin + c] : mean_of(first[c], total, units);
+    source.forest.variance[row * d + begin + c] = alone ? variance : variance_of(first[c], second[c], total, units);
   }
 }
 
@@ -209,9 +250,9 @@ __global__ void close_level(Source source, Images images, const Counters* counte
     const int64_t row = range.start - shape.pixels + p;
     const int32_t image = forest.first_pixel[row] / shape.num_pixels;
     close_parent<D, W>(source, family, image_units(images, image, shape.num_pixels), static_cast<int32_t>(p), row);
-    if (W == Weighting::kPixels) forest.size[row] = family.children[p];
+    close_extent<W>(source, family, static_cast<int32_t>(p), row);
     const bool active = images.active[(level - 1) * shape.batch + image];
-    const double score = active ? score_node(forest, shape, source.rules, row) : -__longlong_as_double(0x7FF0000000000000);
+    const double score = active ? score_node(forest, shape, source.rules, row) : -__longlong_as_double(kInfinityBits);
     forest.score[row] = score;
     if (score < forest.lowest[row]) continue;
     forest.lowest[row] = score;
@@ -254,6 +295,7 @@ __global__ void close_images(Source source, Images images, const Counters* count
     forest.first_pixel[row] = i * shape.num_pixels;
     forest.pick[start + image] = start + i;
     forest.parent[start + image] = -1;
+    forest.below[row] = __longlong_as_double(kInfinityBits);  // too few regions are left below to look for agreement
     forest.score[row] = score_node(forest, shape, source.rules, row);
   }
 }

@@ -89,57 +89,47 @@ __global__ void coarse_cells(const float* image, Size size, Layer first, Layer s
   }
 }
 
-// What a feature channel needs of the fine layer, in shared memory: bias, mean, scale, beta, then the weights.
-__device__ __forceinline__ void load_fine_layer(const Layer& layer, double eps, double* table) {
-  const int row = 4 + layer.inputs;
-  for (int o = threadIdx.x; o < layer.outputs; o += blockDim.x) {
-    double* entry = table + o * row;
-    entry[0] = layer.bias[o];
-    entry[1] = layer.mean[o];
-    entry[2] = norm_scale(layer, o, eps);
-    entry[3] = layer.beta[o];
-    for (int c = 0; c < layer.inputs; ++c) entry[4 + c] = layer.weight[o * layer.inputs + c];
-  }
-  __syncthreads();
-}
+constexpr int kStripRows = 16;  // rows that a thread goes down, keeping its column and channel
 
-template <int C, int D>
+// Features of a strip of columns: threads lie as [column][channel], so that loads and stores of a pixel's channels coalesce.
+template <int C>
 __global__ void pixel_features(const float* image, const double* coarse, Size size, Layer layer, double eps, float* features) {
-  extern __shared__ double table[];
-  load_fine_layer(layer, eps, table);
-  const int inputs = C > 0 ? C : layer.inputs, d = D > 0 ? D : size.channels;
-  const int32_t plane = size.height * size.width;
-  const int64_t pixels = int64_t(size.batch) * plane;
-  for (int64_t u = grid_thread(); u < pixels; u += grid_size()) {
-    const int32_t b = static_cast<int32_t>(u / plane), within = static_cast<int32_t>(u % plane);
-    const Between y = upsample4_position(within / size.width, size.coarse_height), x = upsample4_position(within % size.width, size.coarse_width);
-    const double* map = coarse + int64_t(b) * size.coarse_height * size.coarse_width * d;
-    const double *low_left = map + (y.low * size.coarse_width + x.low) * d, *low_right = map + (y.low * size.coarse_width + x.high) * d;
-    const double *high_left = map + (y.high * size.coarse_width + x.low) * d, *high_right = map + (y.high * size.coarse_width + x.high) * d;
-    const float* pixel = image + int64_t(b) * inputs * plane + within;
+  const int inputs = C > 0 ? C : layer.inputs, d = size.channels, columns = kThreads / d;
+  const int o = threadIdx.x % d, x = blockIdx.x * columns + threadIdx.x / d;
+  if (threadIdx.x >= columns * d || x >= size.width) return;
+  const int32_t b = blockIdx.z, top = blockIdx.y * kStripRows, plane = size.height * size.width;
+  const double bias = layer.bias[o], mean = layer.mean[o], beta = layer.beta[o], scale = norm_scale(layer, o, eps);
+  double weight[C > 0 ? C : 1];
+  for (int c = 0; c < (C > 0 ? C : 0); ++c) weight[c] = layer.weight[o * C + c];
+  const Between across = upsample4_position(x, size.coarse_width);
+  const double* left = coarse + (int64_t(b) * size.coarse_height * size.coarse_width + across.low) * d + o;
+  const double* right = left + (across.high - across.low) * d;
+  const int32_t row = size.coarse_width * d;
+  const float* pixel = image + int64_t(b) * inputs * plane + x;
+  for (int32_t y = top; y < min(top + kStripRows, size.height); ++y) {
+    const Between down = upsample4_position(y, size.coarse_height);
+    double sum = bias;
 #pragma unroll
-    for (int o = 0; o < d; ++o) {
-      const double* entry = table + o * (4 + inputs);
-      double sum = entry[0];
-#pragma unroll
-      for (int c = 0; c < inputs; ++c) sum += static_cast<double>(pixel[int64_t(c) * plane]) * entry[4 + c];
-      const double left = lerp(low_left[o], high_left[o], y.fraction), right = lerp(low_right[o], high_right[o], y.fraction);
-      features[u * d + o] = static_cast<float>(silu(normalize(sum, entry[1], entry[2], entry[3]) + lerp(left, right, x.fraction)));
-    }
+    for (int c = 0; c < inputs; ++c)
+      sum += static_cast<double>(pixel[c * plane + y * size.width]) * (C > 0 ? weight[c] : static_cast<double>(layer.weight[o * inputs + c]));
+    const double at_left = lerp(left[down.low * row], left[down.high * row], down.fraction);
+    const double at_right = lerp(right[down.low * row], right[down.high * row], down.fraction);
+    features[(int64_t(b) * plane + y * size.width + x) * d + o] =
+        static_cast<float>(silu(normalize(sum, mean, scale, beta) + lerp(at_left, at_right, across.fraction)));
   }
 }
 
 template <int C, int D>
 void run(const float* image, const Size& size, const Projection& layers, double eps, double* coarse, float* features, cudaStream_t stream) {
   const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
-  const int64_t pixels = int64_t(size.batch) * size.height * size.width;
   const size_t scratch = coarse_scratch_doubles(size.in_channels, size.channels) * sizeof(double);
-  const size_t table = size.channels * (4 + size.in_channels) * sizeof(double);
   check(cudaFuncSetAttribute(coarse_cells<C, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(scratch)),
         "reserving shared memory for the projection");
   coarse_cells<C, D><<<blocks_for((cells + kCells - 1) / kCells * kThreads), kCoarseThreads, scratch, stream>>>(
       image, size, layers.coarse1, layers.coarse2, eps, coarse);
-  pixel_features<C, D><<<blocks_for(pixels), kThreads, table, stream>>>(image, coarse, size, layers.fine, eps, features);
+  const int columns = kThreads / size.channels;
+  const dim3 strips((size.width + columns - 1) / columns, (size.height + kStripRows - 1) / kStripRows, size.batch);
+  pixel_features<C><<<strips, kThreads, 0, stream>>>(image, coarse, size, layers.fine, eps, features);
   check(cudaGetLastError(), "launching the projection");
 }
 

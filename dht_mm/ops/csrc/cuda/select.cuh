@@ -17,24 +17,21 @@ __device__ __forceinline__ int32_t best_ancestor(const Forest& forest, int64_t p
   return best;
 }
 
-// What the regions of level 1 select; -1 where their pixels prefer themselves.
-__global__ void choose_nodes(Forest forest, Shape shape, const Counters* counters, int32_t* choice) {
+// What the regions of level 1 select (-1 where their pixels prefer themselves), and where they start in the graph of equal choices: an
+// ancestor below which nobody selects otherwise is connected, so its first region stands for all.
+__global__ void choose_nodes(Forest forest, Shape shape, const Counters* counters, int32_t* choice, int32_t* root) {
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   const double own = -sqrt(static_cast<double>(shape.num_pixels));
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
     const int32_t node = range.start + static_cast<int32_t>(u);
     const int32_t best = best_ancestor(forest, shape.pixels, node, forest.score[node - shape.pixels]);
-    choice[u] = forest.score[best - shape.pixels] >= own ? best : -1;
+    const double score = forest.score[best - shape.pixels];
+    int32_t unit = node;
+    while (unit != best && forest.below[forest.parent[unit] - shape.pixels] <= score) unit = forest.parent[unit];
+    choice[u] = score >= own ? best : -1;
+    root[u] = forest.parent[forest.first_pixel[unit - shape.pixels]] - range.start;
   }
-}
-
-// A region of level 1 selects as one, so it is one node of the graph of equal choices. Where there is no level, level 1 are the whole
-// images.
-__global__ void plant_choices(const Counters* counters, int32_t* root) {
-  if (counters->overflow) return;
-  const Range range = level_range(counters, 1);
-  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) root[u] = static_cast<int32_t>(u);
 }
 
 __device__ __forceinline__ int32_t find_root(volatile int32_t* root, int32_t node) {
@@ -139,6 +136,7 @@ struct Regions {
   int32_t* node;         // [R]
   Box* box;              // [R]
   int32_t* size;         // [R]
+  float* mean;           // [R, d]
   int32_t total;
 };
 
@@ -151,6 +149,13 @@ __global__ void open_regions(Shape shape, const int32_t* image_start, Regions re
 }
 
 // Paints labels. Sizes and boxes come from the regions of level 1, or from pixels that selected themselves.
+__device__ __forceinline__ void write_node(const Forest& forest, const Shape& shape, int32_t node, int32_t region, const Regions& regions) {
+  const int d = shape.channels;
+  const float* mean = node < shape.pixels ? forest.features + int64_t(node) * d : forest.mean + (node - shape.pixels) * d;
+  regions.node[region] = node;
+  for (int c = 0; c < d; ++c) regions.mean[int64_t(region) * d + c] = mean[c];
+}
+
 __global__ void write_regions(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, const int32_t* first_pixel,
                               const int32_t* number, const int32_t* image_start, Regions regions) {
   const int32_t first = counters->level_start[1];
@@ -159,11 +164,11 @@ __global__ void write_regions(Forest forest, Shape shape, const Counters* counte
     regions.labels[u] = region - image_start[image];
     const int32_t chosen = choice[p - first];
     if (chosen < 0) {
-      regions.node[region] = static_cast<int32_t>(u);
+      write_node(forest, shape, static_cast<int32_t>(u), region, regions);
       regions.size[region] = 1;
       regions.box[region] = pixel_box(u, shape);
     } else if (forest.first_pixel[p - shape.pixels] == u) {
-      regions.node[region] = chosen;
+      if (first_pixel[p - first] == u) write_node(forest, shape, chosen, region, regions);
       atomicAdd(regions.size + region, forest.size[p - shape.pixels]);
       add_box(regions.box + region, forest.box[p - shape.pixels]);
     }

@@ -1,0 +1,106 @@
+// Bilinear samples of the boxes of regions: the rules of reference/region_pixels.py, forward and backward.
+// Weights stay integers, in units of 1 / steps along each axis, so that a point that should meet a pixel meets it exactly.
+#pragma once
+
+#include "edge_weight.h"
+#include "fixed_point.h"
+#include "regions.h"
+
+namespace dht {
+
+// Points that run linearly from `low` to `low + extent`, both included. A single point lies at `low`.
+struct Axis {
+  int32_t low, extent, points, steps;
+};
+
+struct Crop {
+  Regions regions;
+  const Box* bbox;  // [R]
+  int32_t channels, points;
+};
+
+// One region's box, moved into the image where it is not.
+struct Region {
+  Axis y, x;
+  int32_t image, label;
+};
+
+inline Crop crop_of(const Tensor& labels, const Tensor& offsets, const Tensor& bbox, int64_t channels, int64_t points) {
+  const Regions regions = regions_of(labels, offsets, bbox.size(0));
+  const int64_t longest = regions.height > regions.width ? regions.height : regions.width;
+  STD_TORCH_CHECK(points <= INT32_MAX / (longest + 1), "patch_size must be below 2^31 / the image's side, got ", points);
+  return {regions, data<Box>(bbox), static_cast<int32_t>(channels), static_cast<int32_t>(points)};
+}
+
+DHT_HD int32_t clamp(int32_t x, int32_t low, int32_t high) { return larger(low, smaller(x, high)); }
+
+DHT_HD Axis axis_of(int32_t low, int32_t high, int32_t length, int32_t points) {
+  low = clamp(low, 0, length - 1);
+  return {low, clamp(high, low, length - 1) - low, points, larger(points - 1, 1)};
+}
+
+DHT_HD Region region_of(const Crop& crop, int64_t row) {
+  const Box box = crop.bbox[row];
+  const int32_t image = image_of(crop.regions, row);
+  return {axis_of(box.ymin, box.ymax, crop.regions.height, crop.points), axis_of(box.xmin, box.xmax, crop.regions.width, crop.points),
+          image, static_cast<int32_t>(row - crop.regions.offsets[image])};
+}
+
+DHT_HD double weight_unit(const Region& region) { return static_cast<double>(region.y.steps) * static_cast<double>(region.x.steps); }
+
+// The four pixels around a point, within their image, and their weights.
+struct Taps {
+  int64_t pixel[4];
+  double weight[4];
+};
+
+DHT_HD Taps taps_at(const Region& region, int32_t width, int32_t i, int32_t j) {
+  const int32_t y = region.y.extent * i / region.y.steps, x = region.x.extent * j / region.x.steps;
+  const int32_t down = region.y.extent * i - y * region.y.steps, right = region.x.extent * j - x * region.x.steps;
+  const int32_t up = region.y.steps - down, left = region.x.steps - right;
+  const int64_t above = int64_t(region.y.low + y) * width + region.x.low, below = above + (y < region.y.extent ? width : 0);
+  const int32_t next = x + (x < region.x.extent);
+  return {{above + x, above + next, below + x, below + next},
+          {double(up) * left, double(up) * right, double(down) * left, double(down) * right}};
+}
+
+// What a touched pixel lies under: points `first` to `last` along one axis, none if first > last.
+struct Reach {
+  int32_t pixel, first, last;
+};
+
+// Pixels along an axis that points can touch: all of a short box, the two around each point of a long one.
+DHT_HD bool is_long(const Axis& axis) { return axis.extent >= 2 * axis.steps; }
+DHT_HD int32_t num_touched(const Axis& axis) { return is_long(axis) ? 2 * axis.points : axis.extent + 1; }
+
+DHT_HD Reach reach_of(const Axis& axis, int32_t touched) {
+  if (axis.extent == 0) return {axis.low, 0, axis.points - 1};
+  const int32_t within = is_long(axis) ? axis.extent * (touched / 2) / axis.steps + touched % 2 : touched;
+  const int32_t first = within == 0 ? 0 : (within - 1) * axis.steps / axis.extent + 1;
+  return {axis.low + within, first, smaller(((within + 1) * axis.steps - 1) / axis.extent, axis.points - 1)};
+}
+
+// Weight of a pixel at a point that reaches it.
+DHT_HD double reach_weight(const Axis& axis, const Reach& reach, int32_t point) {
+  const int32_t distance = axis.extent * point - (reach.pixel - axis.low) * axis.steps;
+  return axis.steps - (distance < 0 ? -distance : distance);
+}
+
+// Gradient of a pixel: that of the points which reach it, weighted. `grad` is one channel, [points, points].
+DHT_HD double gathered_gradient(const Region& region, const Reach& y, const Reach& x, const float* grad) {
+  double total = 0.0;
+  for (int32_t i = y.first; i <= y.last; ++i) {
+    const float* line = grad + int64_t(i) * region.x.points;
+    double across = 0.0;
+    for (int32_t j = x.first; j <= x.last; ++j) across += reach_weight(region.x, x, j) * static_cast<double>(line[j]);
+    total += reach_weight(region.y, y, i) * across;
+  }
+  return total / weight_unit(region);
+}
+
+// Units of an image's gradients. The weights of a point add up to one, so no sum exceeds that of all points.
+DHT_HD FixedPoint crop_units(const Crop& crop, float largest, int64_t image) {
+  return fixed_point(largest, num_regions(crop.regions, image) * crop.points * crop.points);
+}
+
+}  // namespace dht

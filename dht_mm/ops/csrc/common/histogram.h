@@ -1,0 +1,21 @@
+// Cells and bins of the histograms of regions: the rules of reference/{position,gradient}_histogram.py.
+#pragma once
+
+#include "exact_math.h"
+
+namespace dht {
+
+// Cell of the grid along an axis of `length` pixels.
+DHT_HD int32_t position_cell(int32_t position, int32_t cells, int32_t length) {
+  return static_cast<int32_t>(int64_t(position) * cells / length);
+}
+
+// Bin of a derivative; the first one for what is not a number.
+DHT_HD int32_t gradient_bin(float derivative, int32_t bins) {
+  constexpr float kLargest = static_cast<float>(1 - 1e-7);
+  const float inside = derivative > kLargest ? kLargest : derivative > -kLargest ? derivative : -kLargest;
+  const int32_t bin = static_cast<int32_t>((inside + 1.0f) * static_cast<float>(bins) / 2.0f);
+  return bin < bins ? bin : bins - 1;
+}
+
+}  // namespace dht

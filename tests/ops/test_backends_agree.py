@@ -1,0 +1,266 @@
+"""The compiled kernels give the bits of the pure-torch definition, whatever the image, the options, the batch and the threads.
+
+On the GPU the compiled CUDA kernels are held to the compiled CPU kernels, which are held to the definition here too.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dht_mm.ops import backend_info, build_hierarchy, project, use_backend
+
+INFO = backend_info()
+KERNELS = ('gaussian', 'cosine', 'tanimoto')
+CRITERIA = ('aic', 'aicc', 'bic', 'cic')
+COMPACTNESS = (0.0, 0.01, 0.1, 0.5)
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+LAYERS = (('conv.ds.0', 'conv.ds.1'), ('conv.cv.0', 'conv.cv.1'), ('conv.cv.3', 'conv.cv.4'))
+
+pytestmark = pytest.mark.skipif(not INFO['loaded'], reason=f'needs the compiled operators: {INFO["library"]}')
+
+
+@pytest.fixture(params=['cpu', 'cuda'])
+def device(request) -> str:
+    """A device that the library has kernels for."""
+    if request.param == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('needs a GPU')
+    if request.param == 'cuda' and INFO['cuda'] != 'ext':
+        pytest.skip('the compiled library has no CUDA kernels')
+    return request.param
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def bits(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...], bytes]:
+    return tensor.dtype, tuple(tensor.shape), tensor.detach().cpu().contiguous().numpy().tobytes()
+
+
+def check_same(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], names: tuple[str, ...]) -> None:
+    wrong = [name for name, first, second in zip(names, actual, expected, strict=True) if bits(first) != bits(second)]
+    assert not wrong, f'{wrong} differ'
+
+
+def check_hierarchy(device: str, features: Tensor, slope: Tensor, bias: Tensor, **options) -> None:
+    with use_backend('torch' if device == 'cpu' else 'ext'):
+        expected = build_hierarchy(features, slope, bias, **options)
+    with use_backend('ext'):
+        actual = build_hierarchy(features.to(device), slope.to(device), bias.to(device), **options)
+    check_same(actual, expected, expected._fields)
+
+
+def check_projection(device: str, image: Tensor, parameters: Tensor, channels: int) -> Tensor:
+    """Also returns the features."""
+    with use_backend('torch' if device == 'cpu' else 'ext'):
+        expected = project(image, parameters, channels)
+    with use_backend('ext'):
+        actual = project(image.to(device), parameters.to(device), channels)
+    check_same((actual,), (expected,), ('features',))
+    return expected
+
+
+def draw_parameters(random: torch.Generator, in_channels: int, channels: int) -> Tensor:
+    """Parameters of a projection with positive variances."""
+    layers = []
+    for outputs, inputs in ((channels, in_channels), (4 * channels, 4 * in_channels), (channels, 16 * channels)):
+        layers += [torch.randn(outputs * inputs, generator=random) / inputs**0.5, *torch.randn(4, outputs, generator=random),
+                   0.1 + torch.rand(outputs, generator=random)]
+    return torch.cat(layers)
+
+
+def noise(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return random.standard_normal((height, width))
+
+
+def binary_noise(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return random.integers(0, 2, (height, width)) * 1.0
+
+
+def blobs(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    coarse = random.standard_normal((height // 5 + 1, width // 7 + 1))
+    return np.kron(coarse, np.ones((5, 7)))[:height, :width] + 0.05 * noise(random, height, width)
+
+
+def constant(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return np.full((height, width), random.choice([0.0, -0.7, 3.0]))
+
+
+def checkerboard(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    y, x = np.indices((height, width))
+    return (y // random.integers(1, 4) + x) % 2 * 1.0
+
+
+def ramp(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    y, x = np.indices((height, width))
+    return (random.integers(-2, 3) * y + random.integers(-2, 3) * x) / 16
+
+
+def lines(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Lines of one pixel's width, far apart or side by side."""
+    image = np.zeros((height, width))
+    image[random.integers(0, 2)::random.integers(2, 6)] = 1.0
+    image[:, random.integers(0, 2)::random.integers(2, 9)] = -0.5
+    return image
+
+
+def huge(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return 1e30 * blobs(random, height, width)
+
+
+def tiny(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Subnormal numbers."""
+    return 1e-39 * blobs(random, height, width)
+
+
+PATTERNS = (noise, binary_noise, blobs, constant, checkerboard, ramp, lines)
+EXTREME = (huge, tiny)
+Pattern = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+def draw_image(random: np.random.Generator, pattern: Pattern, channels: int, height: int, width: int) -> np.ndarray:
+    """``[channels, height, width]``: each channel shows the pattern at a strength of its own, or a pattern of its own."""
+    if random.random() < 0.5:
+        return random.standard_normal((channels, 1, 1)) * pattern(random, height, width)
+    return random.choice([0.1, 1.0, 4.0]) * np.stack([pattern(random, height, width) for _ in range(channels)])
+
+
+def draw_batch(seed: int, patterns: tuple[Pattern, ...], channels: int, height: int, width: int) -> Tensor:
+    """One image of each pattern."""
+    random = np.random.default_rng(seed)
+    return torch.from_numpy(np.stack([draw_image(random, pattern, channels, height, width) for pattern in patterns])).float()
+
+
+def draw_self_edge(seed: int, channels: int) -> tuple[Tensor, Tensor]:
+    random = np.random.default_rng(seed)
+    slope = random.standard_normal(channels) * random.choice([1e-4, 1.0])
+    return torch.from_numpy(slope).float(), torch.tensor(random.choice([-6.28, -1.0, 1.0])).float()
+
+
+@pytest.mark.parametrize('compactness', COMPACTNESS)
+@pytest.mark.parametrize('criterion', CRITERIA)
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_hierarchy_with_every_option(device: str, kernel: str, criterion: str, compactness: float):
+    seed = 100 * KERNELS.index(kernel) + 10 * CRITERIA.index(criterion) + COMPACTNESS.index(compactness)
+    random = np.random.default_rng(seed)
+    channels, (height, width) = int(random.choice([1, 3, 8])), (int(side) for side in random.integers(2, 30, 2))
+    features = draw_batch(seed, PATTERNS, channels, height, width)
+    check_hierarchy(device, features, *draw_self_edge(seed, channels), kernel=kernel, criterion=criterion, compactness=compactness,
+                    iota=float(random.choice([5.0, 0.1])), min_regions=int(random.choice([1, 6])))
+
+
+@pytest.mark.parametrize('seed', range(24))
+def test_hierarchy_of_random_sizes(device: str, seed: int):
+    random = np.random.default_rng(seed)
+    patterns = tuple(random.choice(PATTERNS, random.integers(1, 5)))
+    channels, (height, width) = int(random.choice([1, 2, 8, 11])), (int(side) for side in random.integers(1, 97, 2))
+    features = draw_batch(seed, patterns, channels, height, width)
+    check_hierarchy(device, features, *draw_self_edge(seed, channels), kernel=str(random.choice(KERNELS)),
+                    criterion=str(random.choice(CRITERIA)), compactness=float(random.choice(COMPACTNESS)),
+                    iota=float(random.choice([5.0, 0.1])), min_regions=int(random.choice([1, 2, 6, 40])))
+
+
+SIZES = ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (1, 3), (1, 7), (7, 1), (1, 300), (300, 1), (2, 129), (5, 64), (33, 31))
+
+
+@pytest.mark.parametrize('size', SIZES, ids='{0[0]}x{0[1]}'.format)
+@pytest.mark.parametrize('pattern', PATTERNS, ids=lambda pattern: pattern.__name__)
+def test_hierarchy_of_narrow_images(device: str, pattern: Pattern, size: tuple[int, int]):
+    features = draw_batch(0, (pattern, pattern), 8, *size)
+    for kernel, compactness in (('gaussian', 0.1), ('gaussian', 0.0), ('cosine', 0.0), ('tanimoto', 0.01)):
+        check_hierarchy(device, features, *draw_self_edge(1, 8), kernel=kernel, compactness=compactness, min_regions=1)
+
+
+@pytest.mark.parametrize('pattern', EXTREME, ids=lambda pattern: pattern.__name__)
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_hierarchy_of_extreme_features(device: str, kernel: str, pattern: Pattern):
+    features = draw_batch(0, (pattern, blobs, pattern), 3, 19, 23)
+    for compactness in COMPACTNESS:
+        check_hierarchy(device, features, *draw_self_edge(2, 3), kernel=kernel, compactness=compactness)
+
+
+@pytest.mark.parametrize('seed', range(16))
+def test_projection_of_random_sizes(device: str, seed: int):
+    random = np.random.default_rng(seed)
+    in_channels, channels = int(random.choice([1, 3, 6])), int(random.choice([1, 5, 8]))
+    parameters = draw_parameters(torch.Generator().manual_seed(seed), in_channels, channels)
+    patterns = tuple(random.choice(PATTERNS, random.integers(1, 4)))
+    image = draw_batch(seed, patterns, in_channels, *(int(side) for side in random.integers(1, 68, 2)))
+    check_projection(device, image, parameters, channels)
+
+
+@pytest.mark.parametrize('size', SIZES, ids='{0[0]}x{0[1]}'.format)
+def test_projection_of_narrow_images(device: str, size: tuple[int, int]):
+    image = draw_batch(0, (*PATTERNS, *EXTREME), 3, *size)
+    check_projection(device, image, draw_parameters(torch.Generator().manual_seed(0), 3, 8), 8)
+
+
+def published_parameters(state: dict[str, Tensor]) -> Tensor:
+    """The projection of the checkpoint published with the paper as one vector."""
+    norm = ('weight', 'bias', 'running_mean', 'running_var')
+    return torch.cat([state[key].flatten() for conv, batch_norm in LAYERS for key in (
+        f'{conv}.weight', f'{conv}.bias', *(f'{batch_norm}.{name}' for name in norm))])
+
+
+GOLDEN = ('bench_96x160_aicc_cmp0.01', 'cityhydrant_128x128_aicc_cmp0.1', 'cityhydrant_224x224_aicc_cmp0.01', 'cowbike_128x128_aic_cmp0.0',
+          'cowbike_224x224_aicc_cmp0.01', 'microwave_512x512_aicc_cmp0.01', 'oldkitchen_128x128_bic_cmp0.01',
+          'oldkitchen_224x224_aicc_cmp0.01', 'toys_128x128_cic_cmp0.01', 'toys_224x224_aicc_cmp0.01')
+
+
+@pytest.mark.parametrize('name', GOLDEN)
+def test_photos_with_the_published_weights(device: str, shared: Path, name: str):
+    with np.load(shared / f'golden/tokenizer_{name}.npz') as file:
+        image, config = file['image'], json.loads(str(file['config']))
+    image = torch.from_numpy((image / 255 - MEAN) / STD).movedim(2, 0)[None].float()
+    state = torch.load(shared / 'weights/r2v.pth', map_location='cpu', weights_only=True)
+    features = check_projection(device, image, published_parameters(state), 8)
+    check_hierarchy(device, features, state['varproj.weight'][0], state['varproj.bias'][0], criterion=config['criterion'],
+                    compactness=config['compactness'], iota=config['iota'])
+
+
+def test_repetition_and_threads_change_no_bit(device: str):
+    """Twenty runs, with one, two and three threads in turn."""
+    image = draw_batch(0, (blobs, noise, checkerboard, blobs), 3, 61, 83).to(device)
+    parameters = draw_parameters(torch.Generator().manual_seed(0), 3, 8).to(device)
+    slope, bias = (tensor.to(device) for tensor in draw_self_edge(0, 8))
+    seen = set()
+    for run in range(20):
+        with use_backend('ext'), threads(1 + run % 3):
+            features = project(image, parameters, 8)
+            seen.add(tuple(map(bits, (features, *build_hierarchy(features, slope, bias)))))
+    assert len(seen) == 1
+
+
+def test_layout_of_the_input_changes_no_bit(device: str):
+    image, features = draw_batch(0, (blobs, noise), 3, 18, 26), draw_batch(1, (blobs, noise), 8, 18, 26)
+    parameters = draw_parameters(torch.Generator().manual_seed(0), 3, 8)
+    for change in (lambda x: x.to(memory_format=torch.channels_last), lambda x: x.mT.contiguous().mT,
+                   lambda x: torch.stack([x, x + 1], -1)[..., 0], lambda x: torch.cat([x, x])[len(x):]):
+        check_projection(device, change(image), parameters, 8)
+        check_hierarchy(device, change(features), *draw_self_edge(0, 8))
+
+
+def test_gradient_of_the_projection(device: str):
+    image = draw_batch(0, (blobs, noise), 3, 13, 18)
+    parameters = draw_parameters(torch.Generator().manual_seed(0), 3, 8)
+    weight = torch.randn(2, 8, 13, 18, generator=torch.Generator().manual_seed(1))
+
+    def gradients(backend: str, place: str) -> list[Tensor]:
+        inputs = [tensor.to(place).requires_grad_() for tensor in (image.clone(), parameters.clone())]
+        with use_backend(backend):
+            return [grad.cpu() for grad in torch.autograd.grad((project(*inputs, 8) * weight.to(place)).sum(), inputs)]
+
+    for actual, expected in zip(gradients('ext', device), gradients('torch', 'cpu'), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs the operators' tests on CPU kernels built with AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the checkout.
+#
+#     tools/ops/sanitize.sh [PYTHON [PYTEST_ARGUMENT...]]
+set -euo pipefail
+
+python=$(command -v "${1:-python3}")
+python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
+shift || true
+cd "$(dirname "$0")/../.."
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+mkdir "$copy/main"
+cp -r dht_mm tests tools pyproject.toml "$copy/main"
+if [ -d ../shared ]; then ln -s "$(cd ../shared && pwd)" "$copy/shared"; fi
+cd "$copy/main"
+
+export CUDA_VISIBLE_DEVICES=
+CXX=g++ CXXFLAGS='-g -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS
+  -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all' "$python" tools/ops/build_library.py
+
+# The sanitizer must come before everything else in the process, together with the library whose exceptions it watches. Python and
+# torch keep memory until the end on purpose, so leaks are not looked for. Pytest must not catch what the sanitizers print.
+export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+export DHT_MM_OPS_BACKEND=auto OMP_NUM_THREADS=2
+"$python" -m pytest -q --capture=sys -p no:cacheprovider tests/ops "$@"
