@@ -13,3 +13,20 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f'needs the reference data in {SHARED.parent.name}/shared, which is not there')
     return SHARED
+
+
+COMPILER = """#!/bin/sh
+case "$*" in *--version*) echo 'release 13.0'; exit;; esac
+echo "$@" >> "$0.calls"
+while [ "$1" != -o ]; do shift; done
+echo compiled > "$2"
+"""
+
+
+@pytest.fixture
+def compiler(tmp_path) -> Path:
+    """A program called like a compiler, C++ or CUDA 13. It makes the file asked for and appends its arguments to ``compiler.calls``."""
+    program = tmp_path / 'compiler'
+    program.write_text(COMPILER)
+    program.chmod(0o755)
+    return program

@@ -29,7 +29,7 @@ def exact_linear(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @torch.library.custom_op('dht_mm::exact_linear', mutates_args=(), schema='(Tensor planes, Tensor weight, Tensor bias) -> Tensor')
 def _exact_linear(planes, weight, bias):
-    if use_ext(planes) and weight.dtype == torch.float32:
+    if planes.dtype in (torch.float32, torch.float64) and weight.dtype == torch.float32 and use_ext(weight):
         return torch.ops.dht_mm_ext.exact_linear(planes.contiguous(), weight.contiguous(), bias.contiguous())
     return reference.forward(planes, weight, bias)
 

@@ -4,7 +4,8 @@
 namespace dht {
 namespace {
 
-__global__ void exact_linear(const float* planes, const float* weight, const float* bias, int64_t batch, int64_t inputs, int64_t outputs,
+template <class T>
+__global__ void exact_linear(const T* planes, const float* weight, const float* bias, int64_t batch, int64_t inputs, int64_t outputs,
                              int64_t count, double* out) {
   for (int64_t i = grid_thread(); i < batch * outputs * count; i += grid_size()) {
     const int64_t n = i % count, o = i / count % outputs, b = i / count / outputs;
@@ -21,8 +22,14 @@ Tensor exact_linear_cuda(const Tensor& planes, const Tensor& weight, const Tenso
   const torch::stable::accelerator::DeviceGuard guard(planes.get_device_index());
   const int64_t batch = planes.size(0), inputs = planes.size(1), count = planes.size(2), outputs = weight.size(0);
   const Tensor out = empty_on(planes, {batch, outputs, count}, ScalarType::Double);
-  exact_linear<<<blocks_for(batch * outputs * count), kThreads, 0, current_stream(planes)>>>(
-      data<float>(planes), data<float>(weight), data<float>(bias), batch, inputs, outputs, count, mutable_data<double>(out));
+  const auto run = [&](auto* values) {
+    exact_linear<<<blocks_for(batch * outputs * count), kThreads, 0, current_stream(planes)>>>(
+        values, data<float>(weight), data<float>(bias), batch, inputs, outputs, count, mutable_data<double>(out));
+  };
+  if (planes.scalar_type() == ScalarType::Double)
+    run(data<double>(planes));
+  else
+    run(data<float>(planes));
   check(cudaGetLastError(), "launching exact_linear");
   return out;
 }
