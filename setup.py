@@ -61,13 +61,13 @@ def with_ops() -> str:
 
 
 def torch_environment() -> dict[str, str]:
-    """Variables under which this Python finds torch, from within pip's isolated build too: there two variables hide what is installed."""
+    """Variables under which this Python finds torch. In pip's isolated builds two of them hide what is installed."""
     hiding = () if find_spec('torch') else ('PYTHONPATH', 'PYTHONNOUSERSITE')
     return {name: value for name, value in os.environ.items() if name not in hiding}
 
 
 class BuildOps(build_ext):
-    """Compiles the operators. The library uses torch's stable ABI and nothing of Python, so its name has no version of Python in it."""
+    """Compiles the operators into a library that uses nothing of Python, so that its name holds no version of Python."""
 
     def get_ext_filename(self, fullname: str) -> str:
         return os.path.join(*fullname.split('.')) + '.so'

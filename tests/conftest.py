@@ -25,7 +25,7 @@ echo compiled > "$2"
 
 @pytest.fixture
 def compiler(tmp_path) -> Path:
-    """A program called like a compiler, C++ or CUDA 13. It makes the file asked for and appends its arguments to ``compiler.calls``."""
+    """A program in place of g++ or nvcc 13. It makes the file asked for and notes its arguments in ``compiler.calls``."""
     program = tmp_path / 'compiler'
     program.write_text(COMPILER)
     program.chmod(0o755)

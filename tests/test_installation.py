@@ -1,4 +1,4 @@
-"""Installing compiles the operators where that is possible, and says so where it is not. A stand-in for the compiler keeps this quick."""
+"""Installing compiles the operators where that is possible, and says so where it is not. The compiler is a stand-in."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = 'dht_mm/ops/_ext.so'
+STEERING = ('DHT_MM_WITH_OPS', 'FORCE_CUDA', 'CXXFLAGS', 'MAX_JOBS')
 setuptools = pytest.importorskip('setuptools', reason='building without a network needs setuptools in the environment')
 
 
@@ -33,13 +34,13 @@ class Installer:
 
     def __init__(self, source: Path, target: Path, compiler: Path) -> None:
         self.source, self.target, self.compiler = source, target, compiler
-        self.variables: dict[str, str] = {'CXX': str(compiler), 'CUDA_VISIBLE_DEVICES': ''}
 
     def run(self, kind: str, **variables: str) -> subprocess.CompletedProcess:
         """Builds a ``'wheel'``, an ``'editable'`` wheel or an ``'sdist'``."""
-        inherited = {name: value for name, value in os.environ.items() if name not in ('DHT_MM_WITH_OPS', 'FORCE_CUDA', 'CXXFLAGS')}
-        command = [sys.executable, '-c', f'import setuptools.build_meta as b; b.build_{kind}({str(self.target)!r})']
-        return subprocess.run(command, cwd=self.source, capture_output=True, text=True, env=inherited | self.variables | variables)
+        code = f'import setuptools.build_meta as backend; backend.build_{kind}({str(self.target)!r})'
+        environment = {name: value for name, value in os.environ.items() if name not in STEERING}
+        environment |= {'CXX': str(self.compiler), 'CUDA_VISIBLE_DEVICES': ''} | variables
+        return subprocess.run([sys.executable, '-c', code], cwd=self.source, capture_output=True, text=True, env=environment)
 
     def build(self, kind: str, **variables: str) -> Path:
         """The file that is built."""

@@ -24,8 +24,8 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns('__pycache__'))
     for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE'):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', source / 'out']
-    result = subprocess.run([*command, source], capture_output=True, text=True, env=os.environ | {'DHT_MM_WITH_OPS': '0'})
+    command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', source / 'out', source]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {'DHT_MM_WITH_OPS': '0'})
     assert result.returncode == 0, result.stderr
     return zipfile.ZipFile(next((source / 'out').glob('*.whl')))
 

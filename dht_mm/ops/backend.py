@@ -1,7 +1,7 @@
 """Which implementation runs under the ops: pure torch, or the compiled library where it is built and fits the device.
 
-``DHT_MM_OPS_BACKEND`` is ``auto`` (compiled where possible), ``torch`` or ``ext`` (compiled or an error); :class:`use_backend` changes
-it for a block of code. Both give the same answers.
+``DHT_MM_OPS_BACKEND`` is ``auto`` (compiled where possible), ``torch`` or ``ext`` (compiled or an error); :func:`use_backend`
+changes it for a block of code. Both give the same answers.
 """
 
 import os
@@ -26,7 +26,7 @@ def _load() -> tuple[bool, str]:
     try:
         torch.ops.load_library(str(LIBRARY))
     except OSError as error:
-        return False, f'{LIBRARY.name} does not load with torch {torch.__version__} (the oldest that can load it is 2.10): {error}'
+        return False, f'{LIBRARY.name} does not load with torch {torch.__version__} (it needs 2.10 or newer): {error}'
     return True, f'loaded {LIBRARY.name}'
 
 
@@ -44,7 +44,7 @@ def _chosen() -> str:
 
 
 def use_ext(tensor: torch.Tensor) -> bool:
-    """Whether the compiled kernels serve this tensor: float32 or int32, on a device that they were built for, and not switched off.
+    """Whether the compiled kernels serve this tensor: float32 or int32, on a device they were built for, and not switched off.
 
     Raises:
         RuntimeError: The backend ``ext`` was asked for and cannot serve the tensor.
@@ -83,7 +83,12 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def backend_info() -> dict[str, str | bool]:
-    """What is in use and why: ``choice``, ``library`` (what became of loading it), ``cpu`` and ``cuda`` (``'ext'`` or ``'torch'``)."""
+    """What is in use and why.
+
+    Returns:
+        ``choice``: ``'auto'``, ``'torch'`` or ``'ext'``; ``loaded``: whether the compiled library is; ``library``: what became of
+        loading it; ``cpu`` and ``cuda``: what serves the tensors of each device, ``'ext'`` or ``'torch'``.
+    """
     loaded, why = _load()
     info: dict[str, str | bool] = dict(choice=_chosen(), loaded=loaded, library=why)
     for device in ('cpu', 'cuda'):

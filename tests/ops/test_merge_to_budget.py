@@ -155,10 +155,10 @@ def test_hard_merge_takes_the_cheapest_neighbours_first():
 
 
 def test_hard_merge_weighs_colours_by_size():
-    """Ward: small regions are cheaper to merge than large ones of nearer colours."""
-    labels = torch.tensor([[[0] * 10 + [1] * 10 + [2]]])
-    strips = replace(Partition.from_labels(labels, torch.zeros(1, 1, 1, 21)), color=torch.tensor([[0.0], [1.0], [2.0]]))
-    assert hard(strips, 2).tolist() == [0, 1, 1]
+    """Ward's costs of the neighbours: 5 * 0.36, far, and 0.99 * 1; by colour alone or by products of sizes the first is least."""
+    labels = torch.arange(4).repeat_interleave(torch.tensor([10, 10, 1, 100])).expand(1, 1, -1)
+    strips = Partition.from_labels(labels, torch.zeros(1, 1, *labels.shape[1:]))
+    assert hard(replace(strips, color=torch.tensor([[0.0], [0.6], [9.0], [10.0]])), 3).tolist() == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize('target', [0, -3, 2.0, True, None])

@@ -129,3 +129,16 @@ def test_torchvision_hook_costs_nothing_until_torchvision_is_imported():
     folder = Path(setup_env.__file__).parent
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=folder)
     assert result.stdout == 'fine\n', result.stderr
+
+
+def test_changed_kernel_installs_the_package_again(tmp_path, calls, monkeypatch):
+    kernel = tmp_path / 'dht_mm/ops/csrc/cpu/hierarchy.cpp'
+    kernel.parent.mkdir(parents=True)
+    (tmp_path / 'setup.py').touch()
+    kernel.write_text('// old')
+    monkeypatch.setattr(setup_env, 'ROOT', tmp_path)
+    setup_env.build(setup_env.Environment(tmp_path / 'venv'))
+    calls.clear()
+    kernel.write_text('// new')
+    setup_env.build(setup_env.Environment(tmp_path / 'venv'))
+    assert calls == ['install_package']

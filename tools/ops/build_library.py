@@ -2,8 +2,9 @@
 
     python tools/ops/build_library.py [LIBRARY]
 
-The library uses torch's stable ABI and nothing of Python: built with any torch from 2.10 on, it serves all of them and every Python.
-It holds the CPU kernels, and the CUDA ones where torch has CUDA, nvcc is there and a GPU is visible. Environment variables:
+The library uses torch's stable ABI and nothing of Python: built with any torch from 2.10 on, it serves all of these and every
+Python. It holds the CPU kernels, and the CUDA ones where torch has CUDA, nvcc is there and a GPU is visible.
+Environment variables:
 
     CXX, CXXFLAGS         C++20 compiler (default c++) and further flags for it, e.g. a sanitizer's
     MAX_JOBS              files compiled at once (default: one for each processor)
@@ -31,8 +32,8 @@ SOURCES = ROOT / 'dht_mm/ops/csrc'
 # The oldest torch whose stable ABI is enough; the headers hide everything newer.
 OLDEST_TORCH = (2, 10)
 TARGET = f'-DTORCH_TARGET_VERSION={(OLDEST_TORCH[0] << 56) + (OLDEST_TORCH[1] << 48):#x}'
-# Without contraction to fused multiply-adds all machines compute the same bits. The other flags change no value: they let loops with
-# square roots and selections become vector code.
+# Without contraction to fused multiply-adds every machine has the same bits. The flags on errno and traps change no value; they
+# let loops with square roots and selections become vector code.
 CPU_FLAGS = ['-O3', '-std=c++20', '-fPIC', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math', TARGET]
 CUDA_FLAGS = ['-O3', '-std=c++20', '--fmad=false', '-Xcompiler=-fPIC,-ffp-contract=off', '-DUSE_CUDA', TARGET]
 DEFAULT_GPUS = '8.0;8.6;8.9;9.0+PTX'
@@ -48,9 +49,9 @@ def import_torch() -> ModuleType:
     try:
         import torch
     except (ImportError, OSError) as error:
-        raise BuildError(f'torch cannot be imported ({error}); install torch first, then this package with --no-build-isolation') from None
+        raise BuildError(f'torch cannot be imported ({error}); if it is installed, try --no-build-isolation') from None
     if tuple(map(int, torch.__version__.split('.')[:2])) < OLDEST_TORCH:
-        raise BuildError(f'torch {torch.__version__} is older than {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]}, which has the stable ABI')
+        raise BuildError(f'torch {torch.__version__} is older than {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]}')
     return torch
 
 
@@ -82,11 +83,14 @@ def matching_nvcc(cuda: str | None) -> str:
 
 def gpu_flags(torch: ModuleType) -> list[str]:
     """The GPUs to build for, as options of nvcc."""
-    from torch.utils.cpp_extension import _get_cuda_arch_flags  # the reader of TORCH_CUDA_ARCH_LIST
+    from torch.utils.cpp_extension import _get_cuda_arch_flags  # what reads TORCH_CUDA_ARCH_LIST
 
     if not torch.cuda.is_available():
-        os.environ.setdefault('TORCH_CUDA_ARCH_LIST', DEFAULT_GPUS)
-    return _get_cuda_arch_flags()
+        os.environ['TORCH_CUDA_ARCH_LIST'] = os.environ.get('TORCH_CUDA_ARCH_LIST') or DEFAULT_GPUS
+    try:
+        return _get_cuda_arch_flags()
+    except ValueError as error:
+        raise BuildError(f'TORCH_CUDA_ARCH_LIST={os.environ["TORCH_CUDA_ARCH_LIST"]} cannot be read ({error})') from None
 
 
 def run(command: list[str]) -> str:
@@ -114,9 +118,9 @@ def compile_all(compilers: dict[str, list[str]], folder: Path) -> list[str]:
     sources = [source for source in SOURCES.rglob('*') if source.suffix in compilers]
     sources.sort(key=lambda source: source.stat().st_size, reverse=True)
     objects = [str(folder / f'{source.parent.name}_{source.name}.o') for source in sources]
-    commands = [[*compilers[source.suffix], '-c', str(source), '-o', target] for source, target in zip(sources, objects, strict=True)]
     with ThreadPoolExecutor(jobs()) as pool:
-        list(pool.map(run, commands))
+        list(pool.map(run, ([*compilers[source.suffix], '-c', str(source), '-o', target]
+                            for source, target in zip(sources, objects, strict=True))))
     return objects
 
 
@@ -144,8 +148,8 @@ def build(library: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Compile the operators; see the head of this file for environment variables.')
-    parser.add_argument('library', type=Path, nargs='?', default=LIBRARY, help='file to write (default: where the package looks for it)')
+    parser = argparse.ArgumentParser(description='Compile the operators; the head of this file names the environment variables.')
+    parser.add_argument('library', type=Path, nargs='?', default=LIBRARY, help='file to write (default: %(default)s)')
     library = parser.parse_args().library.absolute()
     start = time.monotonic()
     try:

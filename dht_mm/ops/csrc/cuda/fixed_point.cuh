@@ -27,7 +27,7 @@ inline Tensor largest_magnitudes(const Tensor& values, const int32_t* first_row,
   const Tensor largest = torch::stable::new_zeros(values, {batch});
   const int64_t blocks = (rows * width + 16 * kThreads - 1) / (16 * kThreads);
   if (batch == 0 || blocks == 0) return largest;
-  raise_to_largest<<<dim3(static_cast<unsigned>(batch), static_cast<unsigned>(blocks < 64 ? blocks : 64)), kThreads, 0, current_stream(values)>>>(
+  raise_to_largest<<<dim3(blocks_of_one(batch), static_cast<unsigned>(blocks < 64 ? blocks : 64)), kThreads, 0, current_stream(values)>>>(
       data<float>(values), first_row, rows, width, reinterpret_cast<uint32_t*>(mutable_data<float>(largest)));
   check(cudaGetLastError(), "launching a kernel");
   return largest;

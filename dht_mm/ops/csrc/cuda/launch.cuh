@@ -21,6 +21,12 @@ inline int blocks_for(int64_t work) {
   return static_cast<int>(blocks < 1 ? 1 : blocks > kMaxBlocks ? kMaxBlocks : blocks);
 }
 
+// One block for each of `count` things.
+inline unsigned blocks_of_one(int64_t count) {
+  STD_TORCH_CHECK(count <= INT32_MAX, "the batch is too large for a kernel, it needs ", count, " blocks");
+  return static_cast<unsigned>(count);
+}
+
 inline void check(cudaError_t status, const char* what) {
   STD_TORCH_CHECK(status == cudaSuccess, what, ": ", cudaGetErrorString(status));
 }

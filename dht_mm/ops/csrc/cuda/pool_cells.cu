@@ -10,7 +10,7 @@ namespace {
 struct Shares {
   int32_t label[kThreads];  // of every pixel
   int64_t row[kThreads];    // of every region
-  int32_t pixels[kThreads], before_warp[kThreads / 32 + 1];
+  int32_t pixels[kThreads], firsts[kThreads / 32];  // of every region; of every warp
 };
 
 // Regions among the pixels from `begin` on. Every pixel looks for its equals; the first of each region writes it down.
@@ -29,12 +29,12 @@ __device__ __forceinline__ int32_t collect_shares(const Cells& cells, const Cell
   }
   const bool first = threadIdx.x < count && earlier == 0;
   const unsigned firsts = __ballot_sync(0xFFFFFFFFu, first);
-  if (threadIdx.x % 32 == 0) shares.before_warp[warp + 1] = __popc(firsts);
+  if (threadIdx.x % 32 == 0) shares.firsts[warp] = __popc(firsts);
   __syncthreads();
   int32_t place = __popc(firsts & ((1u << (threadIdx.x % 32)) - 1)), total = 0;
   for (int w = 0; w < kThreads / 32; ++w) {
-    place += w < warp ? shares.before_warp[w + 1] : 0;
-    total += shares.before_warp[w + 1];
+    place += w < warp ? shares.firsts[w] : 0;
+    total += shares.firsts[w];
   }
   if (first) {
     shares.row[place] = row_of(cells.regions, cell.image, mine);
@@ -91,7 +91,7 @@ Tensor pool_cells_cuda(const Tensor& tokens, const Tensor& labels, const Tensor&
   const int64_t dims = tokens.size(1), count = cells.regions.batch * cells_per_image(cells);
   const Tensor pooled = empty_on(tokens, {cells.regions.batch, cells.rows, cells.columns, dims}, ScalarType::Float);
   if (count == 0) return pooled;
-  average_tokens<<<static_cast<unsigned>(count), kThreads, 0, current_stream(tokens)>>>(cells, data<float>(tokens), dims,
+  average_tokens<<<blocks_of_one(count), kThreads, 0, current_stream(tokens)>>>(cells, data<float>(tokens), dims,
                                                                                      mutable_data<float>(pooled));
   check(cudaGetLastError(), "launching a kernel");
   return pooled;
@@ -107,7 +107,7 @@ Tensor pool_cells_backward_cuda(const Tensor& grad, const Tensor& labels, const 
   const Tensor sums = torch::stable::new_zeros(grad, {total_regions, dims}, ScalarType::Long);
   const Tensor largest = largest_magnitudes(grad, nullptr, cells.regions.batch, cells_per_image(cells), dims);
   const cudaStream_t stream = current_stream(grad);
-  spread_to_tokens<<<static_cast<unsigned>(count), kThreads, 0, stream>>>(cells, data<float>(grad), dims, data<float>(largest),
+  spread_to_tokens<<<blocks_of_one(count), kThreads, 0, stream>>>(cells, data<float>(grad), dims, data<float>(largest),
                                                                         mutable_data<int64_t>(sums));
   write_token_gradients<<<blocks_for(total_regions * dims), kThreads, 0, stream>>>(cells, dims, data<float>(largest), data<int64_t>(sums),
                                                                                  mutable_data<float>(gradient));

@@ -100,7 +100,7 @@ std::tuple<Tensor, Tensor> region_pixels_cuda(const Tensor& image, const Tensor&
   const Tensor mask = empty_on(image, {total, 1, patch_size, patch_size}, ScalarType::Float);
   if (total == 0) return {samples, mask};
   const int threads = warps < kThreads / 32 ? static_cast<int>(warps) * 32 : kThreads;
-  sample_regions<<<static_cast<unsigned>(total), threads, 0, current_stream(image)>>>(
+  sample_regions<<<blocks_of_one(total), threads, 0, current_stream(image)>>>(
       crop, data<float>(image), shift ? data<float>(*shift) : nullptr, mutable_data<float>(samples), mutable_data<float>(mask));
   check(cudaGetLastError(), "launching a kernel");
   return {samples, mask};
@@ -119,7 +119,7 @@ Tensor region_pixels_backward_cuda(const Tensor& grad, const Tensor& labels, con
   const Tensor largest = largest_magnitudes(grad, data<int32_t>(offsets), regions.batch, (regions.total - 1) / regions.batch + 1, values);
   const cudaStream_t stream = current_stream(grad);
   constexpr int kSpreadThreads = 64;  // a usual region touches some hundred pixels
-  spread_gradients<<<static_cast<unsigned>(regions.total), kSpreadThreads, 0, stream>>>(crop, data<float>(grad), data<float>(largest), per_region,
+  spread_gradients<<<blocks_of_one(regions.total), kSpreadThreads, 0, stream>>>(crop, data<float>(grad), data<float>(largest), per_region,
                                                                                       mutable_data<int64_t>(sums));
   write_gradients<<<blocks_for(count), kThreads, 0, stream>>>(crop, data<float>(largest), data<int64_t>(sums), per_region, count,
                                                             mutable_data<float>(gradient));
