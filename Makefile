@@ -7,6 +7,9 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.10,\
   $(shell $(name) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 
+# One thread a process: on two busy cores, threads that wait for one another take many times longer than one alone.
+export OMP_NUM_THREADS ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help env test demo sanitize clean
 .NOTPARALLEL:
@@ -19,7 +22,7 @@ env: ## create $(VENV): torch, toolkits, this package (about 2 minutes; skipped 
 	@$(PYTHON) tools/env/setup_env.py '$(VENV)'
 
 test: env ## run all tests
-	@OMP_NUM_THREADS=1 '$(VENV)/bin/python' -m pytest $(PYTEST_ARGS)
+	@'$(VENV)/bin/python' -m pytest $(PYTEST_ARGS)
 
 demo: env ## train and evaluate a small dHT-ViT and a plain ViT; pictures in $(DEMO_DIR) (10 minutes with env)
 	@'$(VENV)/bin/python' tools/demo/run_demo.py --out-dir '$(DEMO_DIR)'

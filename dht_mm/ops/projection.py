@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .reference import projection as reference
+from .reference import projection_gradient
 from .reference.gradients import gradients
 
 
@@ -53,8 +54,7 @@ def _(image, parameters, channels, eps):
 @torch.library.custom_op('dht_mm::project_backward', mutates_args=(),
                          schema='(Tensor grad, Tensor image, Tensor parameters, int channels, float eps) -> (Tensor, Tensor)')
 def _project_backward(grad, image, parameters, channels, eps):
-    # The gradient is that of the definition, for both backends.
-    return gradients(lambda *leaves: reference.project(*leaves, channels, eps), (image, parameters), grad)
+    return gradients(lambda *leaves: projection_gradient.project(*leaves, channels, eps), (image, parameters), grad)
 
 
 @_project_backward.register_fake

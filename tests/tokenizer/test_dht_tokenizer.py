@@ -50,7 +50,7 @@ CONTENTS = st.sampled_from(['colour', 'noise', 'patches', 'noisy patches', 'ramp
 BUDGETS = st.one_of(st.none(), st.builds(dict, mode=st.sampled_from(['soft', 'hard']), test=st.integers(1, 40)))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(st.data(), SIDES, SIDES, st.lists(CONTENTS, min_size=1, max_size=3), st.sampled_from([1, 3, 6]), BUDGETS)
 def test_partition_is_valid(data, height: int, width: int, contents: list[str], channels: int, budget: dict | None):
     options = dict(kernel=data.draw(st.sampled_from(KERNELS)), criterion=data.draw(st.sampled_from(CRITERIA)),

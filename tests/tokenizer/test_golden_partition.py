@@ -14,6 +14,7 @@ import torch
 from dht_mm.ops import soft_merge
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import TokenBudget
+from dht_mm.tokenizer.budget import merge_regions
 
 NAMES = (
     'bench_96x160_aicc_cmp0.01', 'cityhydrant_128x128_aicc_cmp0.1', 'cityhydrant_224x224_aicc_cmp0.01',
@@ -46,16 +47,15 @@ class Comparison:
 
 @pytest.fixture(scope='session')
 def compare(golden):
-    """Tokenizes a golden image without and with its budget, once a session."""
+    """Tokenizes a golden image and merges it to its budget, once a session."""
 
     @cache
     def run(name: str) -> Comparison:
         data = golden(name)
         with torch.no_grad():
             partition = data.tokenizer(data.image)
-            data.tokenizer.token_budget = TokenBudget('soft', test=data.config['target'])
-            merged = data.tokenizer(data.image)
-            data.tokenizer.token_budget = None
+            budget = TokenBudget('soft', test=data.config['target'])
+            merged = merge_regions(partition, budget.assign(partition, training=False, kernel='gaussian'))
         return Comparison(partition, merged, best_overlap(partition.labels[0].numpy(), data.arrays['seg']),
                           best_overlap(merged.labels[0].numpy(), data.arrays['merged_seg']))
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stages import run_once, run_script
+from stages import exclusive, run_once, run_script
 
 
 def write(path: Path) -> None:
@@ -89,3 +89,11 @@ def test_script_runs_in_this_python(tmp_path):
     script.write_text('import sys; print(sys.executable)')
     run_script([script], tmp_path / 'log')
     assert (tmp_path / 'log').read_text().strip() == sys.executable
+
+
+def test_second_run_in_the_same_folder_ends(tmp_path):
+    with exclusive(tmp_path / 'out'):
+        with pytest.raises(SystemExit, match='another run is writing to .*out'), exclusive(tmp_path / 'out'):
+            pytest.fail('two runs at once')
+    with exclusive(tmp_path / 'out'):
+        assert (tmp_path / 'out').is_dir()

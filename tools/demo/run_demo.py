@@ -18,7 +18,7 @@ from mmengine.config import Config
 from pictures import count_regions, draw_samples
 from PIL import Image
 from skimage import data
-from stages import LOG, run_once, run_script
+from stages import LOG, exclusive, run_once, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs/dht'
@@ -139,7 +139,8 @@ def main() -> None:
     parser.add_argument('--out-dir', type=Path, default=Path('demo_out'), help='folder for results (default: %(default)s)')
     args = parser.parse_args()
     try:
-        run_demo(args.out_dir)
+        with exclusive(args.out_dir):
+            run_demo(args.out_dir)
     except KeyboardInterrupt:
         raise SystemExit('\ninterrupted; the next run goes on from the last finished step') from None
     except OSError as error:

@@ -1,19 +1,34 @@
 """Steps of a long job that are done once: a finished one is skipped, an interrupted one starts over in an empty folder."""
 
+import fcntl
 import json
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 STAMP = 'complete.json'
 LOG = 'output.log'
+LOCK = '.lock'
 LAST_LINES = 20
 ITERATION = re.compile(r'\((train|test)\)\s*\[\s*(\d+)/(\d+)\]')
 SHOWN = ('loss', 'acc_seg', 'regions', 'eta')
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Makes a folder and keeps other runs out of it; ends a second one. The lock goes with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f'another run is writing to {folder}') from None
+        yield
 
 
 def run_once(folder: Path, title: str, key: str, action: Callable[[], None]) -> float:

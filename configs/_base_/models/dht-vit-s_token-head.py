@@ -10,7 +10,8 @@ model = dict(
         out_type='tokens',
         drop_path_rate=0.1,
         features=dict(pos_grid=48),
-        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='soft'))),
+        # The tokenizer comes pre-trained: with its running statistics regions in training are cut as in evaluation.
+        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='soft'), norm_eval=True)),
     decode_head=dict(
         type='dht_mm.TokenHead',
         in_channels=384,

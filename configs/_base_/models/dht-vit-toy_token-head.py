@@ -9,7 +9,8 @@ model = dict(
         patch_size=16,
         out_type='tokens',
         features=dict(pos_grid=16),
-        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='hard', train=64, test=64))),
+        # The tokenizer comes pre-trained: with its running statistics regions in training are cut as in evaluation.
+        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='hard', train=64, test=64), norm_eval=True)),
     decode_head=dict(
         type='dht_mm.TokenHead',
         in_channels=192,

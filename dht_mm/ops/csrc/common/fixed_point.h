@@ -17,4 +17,7 @@ DHT_HD FixedPoint fixed_point(float largest, int64_t terms) {
   return {power_of_two(bits), power_of_two(-bits)};
 }
 
+// Sum modulo 2^64. Terms that are not finite overflow, which does no harm: their sums become NaN in the end.
+DHT_HD int64_t wrapping_sum(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+
 }  // namespace dht

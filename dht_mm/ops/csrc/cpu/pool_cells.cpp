@@ -37,7 +37,8 @@ DHT_SIMD void pool_cell(const Cell& cell, const std::vector<Share>& shares, cons
 }
 
 DHT_SIMD void add_share(const Share& share, const float* grad, int64_t dims, double area, double forward, int64_t* sums) {
-  for (int64_t d = 0; d < dims; ++d) sums[d] += round_to_int64(share.pixels * static_cast<double>(grad[d]) / area * forward);
+  for (int64_t d = 0; d < dims; ++d)
+    sums[d] = wrapping_sum(sums[d], round_to_int64(share.pixels * static_cast<double>(grad[d]) / area * forward));
 }
 
 }  // namespace

@@ -9,8 +9,8 @@ DHT_SIMD void add_runs(const float* values, const int32_t* label, int64_t count,
   for (int64_t u = 0; u < count;) {
     const int32_t run = label[u];
     int64_t sum = 0;
-    for (; u < count && label[u] == run; ++u) sum += round_to_int64(static_cast<double>(values[u]) * forward);
-    sums[run] += sum;
+    for (; u < count && label[u] == run; ++u) sum = wrapping_sum(sum, round_to_int64(static_cast<double>(values[u]) * forward));
+    sums[run] = wrapping_sum(sums[run], sum);
   }
 }
 

@@ -116,7 +116,8 @@ void spread_region(const Crop& crop, const float* grad, int64_t row, bool per_re
       for (const int32_t x : scratch.x.pixel) {
         const int64_t pixel = first + int64_t(y) * crop.regions.width + x;
         const int64_t target = per_region ? crop.regions.offsets[region.image] + crop.regions.labels[pixel] : pixel;
-        sums[target * channels + c] += round_to_int64(*touched++ * forward);
+        int64_t& sum = sums[target * channels + c];
+        sum = wrapping_sum(sum, round_to_int64(*touched++ * forward));
       }
     }
   }
