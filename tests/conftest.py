@@ -1,8 +1,10 @@
 """Fixtures shared by all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
@@ -13,6 +15,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f'needs the reference data in {SHARED.parent.name}/shared, which is not there')
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def forget_default_scope() -> Iterator[None]:
+    """A Runner leaves its default scope behind, in which the next test would look for the toolkits' classes."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 COMPILER = """#!/bin/sh

@@ -40,7 +40,8 @@ def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_
     schema='(Tensor gradient, Tensor labels, Tensor offsets, SymInt total_regions, int bins) -> Tensor')
 def _gradient_histogram(gradient, labels, offsets, total_regions, bins):
     if use_ext(gradient):
-        return torch.ops.dht_mm_ext.gradient_histogram(gradient.contiguous(), *contiguous_ints(labels, offsets), total_regions, bins)
+        return torch.ops.dht_mm_ext.gradient_histogram(
+            gradient.contiguous(), *contiguous_ints(labels, offsets), total_regions, bins)
     return reference.gradient_histogram(gradient, labels, offsets, total_regions, bins)
 
 

@@ -13,7 +13,6 @@ from .reference.edge_weight import KERNELS
 from .reference.gradients import gradients
 from .reference.tree_mean import replay
 
-
 _NOT_FINITE = 'features must be finite: the images or the weights hold NaN or infinite values'
 
 

@@ -50,7 +50,8 @@ def _(tokens, labels, offsets, stride):
     schema='(Tensor grad, Tensor labels, Tensor offsets, SymInt total_regions, int stride) -> Tensor')
 def _pool_cells_backward(grad, labels, offsets, total_regions, stride):
     if use_ext(grad):
-        return torch.ops.dht_mm_ext.pool_cells_backward(grad.contiguous(), *contiguous_ints(labels, offsets), total_regions, stride)
+        return torch.ops.dht_mm_ext.pool_cells_backward(
+            grad.contiguous(), *contiguous_ints(labels, offsets), total_regions, stride)
     return reference.pool_cells_backward(grad, labels, offsets, total_regions, stride)
 
 

@@ -25,6 +25,9 @@ def check_images(images: Tensor, in_channels: int | None = None) -> None:
         raise ValueError(f'images must hold at least one pixel of one image, got shape {tuple(images.shape)}')
     if in_channels is not None and images.shape[1] != in_channels:
         raise ValueError(f'images must have in_channels = {in_channels} channels, got {images.shape[1]} in shape {tuple(images.shape)}')
-    # On a GPU this would wait for the device, and a compiled graph cannot branch on values; there the hierarchy op looks, and tells with the one read-back that it makes.
-    if not (images.is_cuda or torch.compiler.is_compiling()) and not torch.isfinite(images).all():
+    # On a GPU this would wait for the device, and a compiled graph cannot branch on values. There the hierarchy op looks, and tells with
+    # the one read-back that it makes.
+    if images.is_cuda or torch.compiler.is_compiling():
+        return
+    if not torch.isfinite(images).all():
         raise ValueError(f'images must be finite, got {int((~torch.isfinite(images)).sum())} NaN or infinite values')

@@ -1,8 +1,7 @@
 """Information criterion of regions (paper eq. 6 and 7), in float64."""
 
-from collections.abc import Callable
-
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 

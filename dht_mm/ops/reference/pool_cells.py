@@ -21,7 +21,8 @@ def pool_cells_backward(grad: Tensor, labels: Tensor, offsets: Tensor, total_reg
     return sums.index_add(0, region, grad.reshape(-1, grad.shape[-1]).index_select(0, cell) * share)
 
 
-def _shares(labels: Tensor, offsets: Tensor, total_regions: int, stride: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _shares(labels: Tensor, offsets: Tensor, total_regions: int, stride: int,
+            dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """All pairs of a cell and a region that share pixels, and the region's share of the cell, ``[pairs, 1]``."""
     height, width = labels.shape[1:]
     rows, columns = _grid(labels, stride)

@@ -1,6 +1,5 @@
 """Means over regions, in plain tensor operations."""
 
-import torch
 from torch import Tensor
 
 from .packing import packed_labels

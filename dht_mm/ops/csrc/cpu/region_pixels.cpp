@@ -127,7 +127,8 @@ void spread_region(const Crop& crop, const float* grad, int64_t row, bool per_re
 void write_gradients(const int64_t* sums, int64_t targets, int64_t channels, bool per_region, double back, float* out) {
   for (int64_t target = 0; target < targets; ++target)
     for (int64_t c = 0; c < channels; ++c)
-      out[per_region ? target * channels + c : c * targets + target] = static_cast<float>(static_cast<double>(sums[target * channels + c]) * back);
+      out[per_region ? target * channels + c : c * targets + target] =
+          static_cast<float>(static_cast<double>(sums[target * channels + c]) * back);
 }
 
 }  // namespace
@@ -164,7 +165,8 @@ Tensor region_pixels_backward_cpu(const Tensor& grad, const Tensor& labels, cons
     for (int64_t row = 0; row < count; ++row)
       spread_region(crop, grads + row * values, begin + row, per_region, units.forward, scratch, sums.data());
     const int64_t first = (per_region ? begin : image * regions.num_pixels) * channels;
-    write_gradients(&sums[first], per_region ? count : regions.num_pixels, channels, per_region, units.back, mutable_data<float>(gradient) + first);
+    write_gradients(sums.data() + first, per_region ? count : regions.num_pixels, channels, per_region, units.back,
+                    mutable_data<float>(gradient) + first);
   });
   return gradient;
 }

@@ -13,7 +13,8 @@ __device__ __forceinline__ void add_atomically(int64_t* to, int64_t value) {
 // Bits of the largest absolute value among the rows of each image. Magnitudes order as their bits do, NaN last.
 static __global__ void raise_to_largest(const float* values, const int32_t* first_row, int64_t rows, int64_t width, uint32_t* largest) {
   const int64_t image = blockIdx.x;
-  const int64_t begin = (first_row ? first_row[image] : image * rows) * width, end = (first_row ? first_row[image + 1] : (image + 1) * rows) * width;
+  const int64_t begin = (first_row ? first_row[image] : image * rows) * width;
+  const int64_t end = (first_row ? first_row[image + 1] : (image + 1) * rows) * width;
   uint32_t mine = 0;
   for (int64_t i = begin + int64_t(blockIdx.y) * blockDim.x + threadIdx.x; i < end; i += int64_t(gridDim.y) * blockDim.x)
     mine = max(mine, __float_as_uint(values[i]) & 0x7FFFFFFFu);
@@ -27,7 +28,8 @@ inline Tensor largest_magnitudes(const Tensor& values, const int32_t* first_row,
   const Tensor largest = torch::stable::new_zeros(values, {batch});
   const int64_t blocks = (rows * width + 16 * kThreads - 1) / (16 * kThreads);
   if (batch == 0 || blocks == 0) return largest;
-  raise_to_largest<<<dim3(blocks_of_one(batch), static_cast<unsigned>(blocks < 64 ? blocks : 64)), kThreads, 0, current_stream(values)>>>(
+  const dim3 grid(blocks_of_one(batch), static_cast<unsigned>(blocks < 64 ? blocks : 64));
+  raise_to_largest<<<grid, kThreads, 0, current_stream(values)>>>(
       data<float>(values), first_row, rows, width, reinterpret_cast<uint32_t*>(mutable_data<float>(largest)));
   check(cudaGetLastError(), "launching a kernel");
   return largest;

@@ -54,7 +54,8 @@ __global__ void average_tokens(Cells cells, const float* tokens, int64_t dims, f
     double sum = 0.0;
     for (int32_t begin = 0; begin < area; begin += kThreads) {
       if (first == 0 || area > kThreads) regions = collect_shares(cells, cell, begin, shares);
-      for (int32_t i = 0; i < (d < dims ? regions : 0); ++i) sum += shares.pixels[i] * static_cast<double>(tokens[shares.row[i] * dims + d]);
+      for (int32_t i = 0; i < (d < dims ? regions : 0); ++i)
+        sum += shares.pixels[i] * static_cast<double>(tokens[shares.row[i] * dims + d]);
     }
     if (d < dims) pooled[blockIdx.x * dims + d] = static_cast<float>(sum / area);
   }

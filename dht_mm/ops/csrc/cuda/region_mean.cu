@@ -29,7 +29,8 @@ __global__ void add_columns(const float* features, Regions regions, int32_t chan
   }
 }
 
-__global__ void divide_by_size(Regions regions, int32_t channels, const float* largest, const int64_t* sums, const int32_t* size, float* mean) {
+__global__ void divide_by_size(Regions regions, int32_t channels, const float* largest, const int64_t* sums, const int32_t* size,
+                               float* mean) {
   for (int64_t i = grid_thread(); i < regions.total * channels; i += grid_size()) {
     const int64_t row = i / channels;
     const FixedPoint units = fixed_point(largest[image_of(regions, row)], regions.num_pixels);
@@ -50,8 +51,8 @@ Tensor region_mean_cuda(const Tensor& features, const Tensor& labels, const Tens
   const cudaStream_t stream = current_stream(features);
   add_columns<<<blocks_for(num_columns(regions)), kThreads, 0, stream>>>(data<float>(features), regions, channels, data<float>(largest),
                                                                        mutable_data<int64_t>(sums));
-  divide_by_size<<<blocks_for(regions.total * channels), kThreads, 0, stream>>>(regions, channels, data<float>(largest), data<int64_t>(sums),
-                                                                              data<int32_t>(size), mutable_data<float>(mean));
+  divide_by_size<<<blocks_for(regions.total * channels), kThreads, 0, stream>>>(
+      regions, channels, data<float>(largest), data<int64_t>(sums), data<int32_t>(size), mutable_data<float>(mean));
   check(cudaGetLastError(), "launching a kernel");
   return mean;
 }
