@@ -25,10 +25,10 @@ test: env ## run all tests
 	@'$(VENV)/bin/python' -m pytest $(PYTEST_ARGS)
 
 demo: env ## train and evaluate a small dHT-ViT and a plain ViT; pictures in $(DEMO_DIR) (10 minutes with env)
-	@'$(VENV)/bin/python' tools/demo/run_demo.py --out-dir '$(DEMO_DIR)'
+	@'$(VENV)/bin/python' -W ignore::UserWarning tools/demo/run_demo.py --out-dir '$(DEMO_DIR)'
 
 sanitize: env ## run the operators' tests on CPU kernels built with address and undefined-behaviour checks (8 minutes with env)
 	@tools/ops/sanitize.sh '$(VENV)/bin/python' $(PYTEST_ARGS)
 
 clean: ## remove what the commands above made
-	rm -rf '$(VENV)' '$(DEMO_DIR)' build dht_mm/ops/_ext.so .pytest_cache .ruff_cache .hypothesis
+	rm -rf '$(VENV)' '$(DEMO_DIR)' data/shapes build dht_mm/ops/_ext.so .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from dht_mm.ops import backend_info
+
 
 @contextmanager
 def _other_threads() -> Iterator[None]:
@@ -21,3 +23,13 @@ def _other_threads() -> Iterator[None]:
 def other_threads():
     """A context with another number of threads than outside of it: two, or one where there are more."""
     return _other_threads
+
+
+@pytest.fixture(params=['cpu', 'cuda'])
+def device(request) -> str:
+    """A device, with kernels if there are any at all."""
+    if request.param == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('needs a GPU')
+    if request.param == 'cuda' and backend_info()['loaded'] and backend_info()['cuda'] != 'ext':
+        pytest.skip('the compiled library has no CUDA kernels')
+    return request.param

@@ -1,36 +1,23 @@
-"""Ops on regions: compiled kernels equal the pure-torch definition, give the same bits in every run, and compile to one graph."""
+"""Compiled kernels on regions equal the pure-torch definition and give the same bits in every run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from partitions import random_case
+from region_cases import INFO, Case, Run, bits, cells, check_close, each_run, needs_library, pixels, results, shifted_pixels
 from torch import Tensor
-from torch._dynamo.testing import CompileCounterWithBackend
 
-from dht_mm.ops import backend_info, gradient_histogram, pool_cells, position_histogram, region_mean, region_pixels, use_backend
+from dht_mm.ops import region_mean, region_pixels, use_backend
 from dht_mm.structures import Partition
 
-INFO = backend_info()
 SIZES = (dict(batch=2, height=13, width=17, seeds=9), dict(batch=3, height=40, width=70, seeds=60, channels=1),
          dict(batch=1, height=37, width=29, seeds=1), dict(batch=2, height=6, width=7, seeds=900, channels=5),
          dict(batch=2, height=1, width=90, seeds=5), dict(batch=2, height=90, width=1, seeds=5),
          dict(batch=5, height=2, width=2, seeds=3), dict(batch=1, height=1, width=1, seeds=1))
 
-needs_library = pytest.mark.skipif(not INFO['loaded'], reason=f'needs the compiled operators: {INFO["library"]}')
 each_size = pytest.mark.parametrize('sizes', SIZES, ids=lambda sizes: '{batch}x{height}x{width}-{seeds}'.format(**sizes))
-
-
-@pytest.fixture(params=['cpu', 'cuda'])
-def device(request) -> str:
-    """A device, with kernels if there are any at all."""
-    if request.param == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('needs a GPU')
-    if request.param == 'cuda' and INFO['loaded'] and INFO['cuda'] != 'ext':
-        pytest.skip('the compiled library has no CUDA kernels')
-    return request.param
 
 
 @contextmanager
@@ -41,92 +28,6 @@ def threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@dataclass(frozen=True)
-class Case:
-    """What the ops work on; gradients reach all but the partition."""
-
-    image: Tensor
-    shift: Tensor
-    tokens: Tensor
-    partition: Partition
-
-    @classmethod
-    def draw(cls, **sizes) -> 'Case':
-        image, partition = random_case(**sizes)
-        generator = torch.Generator().manual_seed(1)
-        shift, tokens = (torch.randn(partition.total_regions, dims, generator=generator) for dims in (image.shape[1], 11))
-        return cls(image, shift, tokens, partition)
-
-    def to(self, *target: str | torch.dtype) -> 'Case':
-        """Floats on another device or of another dtype."""
-        moved = (leaf.to(*target) for leaf in (self.image, self.shift, self.tokens))
-        return Case(*moved, self.partition.to('cpu' if isinstance(target[0], torch.dtype) else target[0]))
-
-    @property
-    def packing(self) -> tuple[Tensor, Tensor]:
-        return self.partition.labels, self.partition.offsets
-
-
-Run = Callable[[Case], tuple[Tensor, ...]]
-
-
-def mean(case: Case) -> tuple[Tensor, ...]:
-    return (region_mean(case.image, *case.packing, case.partition.size),)
-
-
-def pixels(case: Case) -> tuple[Tensor, ...]:
-    return region_pixels(case.image, *case.packing, case.partition.bbox, 16)
-
-
-def shifted_pixels(case: Case) -> tuple[Tensor, ...]:
-    return region_pixels(case.image, *case.packing, case.partition.bbox, 5, case.shift)
-
-
-def few_pixels(case: Case) -> tuple[Tensor, ...]:
-    return (*region_pixels(case.image, *case.packing, case.partition.bbox, 1, case.shift),
-            *region_pixels(case.image, *case.packing, case.partition.bbox, 2, case.shift))
-
-
-def positions(case: Case) -> tuple[Tensor, ...]:
-    return (position_histogram(*case.packing, case.partition.total_regions, (3, 14)),)
-
-
-def derivatives(case: Case) -> tuple[Tensor, ...]:
-    return (gradient_histogram(case.image[:, [0, -1]], *case.packing, case.partition.total_regions, 6),)
-
-
-def cells(case: Case) -> tuple[Tensor, ...]:
-    return pool_cells(case.tokens, *case.packing, 4), pool_cells(case.tokens, *case.packing, 32)
-
-
-each_run = pytest.mark.parametrize('run', (mean, pixels, shifted_pixels, few_pixels, positions, derivatives, cells))
-
-
-def results(run: Run, case: Case, scale: float = 1.0) -> list[Tensor]:
-    """What an op gives and, last, the gradients of a random sum of it to the leaves that it depends on."""
-    leaves = [leaf.detach().clone().requires_grad_() for leaf in (case.image, case.shift, case.tokens)]
-    outputs = run(Case(*leaves, case.partition))
-    generator = torch.Generator().manual_seed(2)
-    total = sum(leaf.sum() * 0 for leaf in leaves)
-    for output in outputs:
-        if output.requires_grad:
-            total = total + (output * (scale * torch.randn(output.shape, generator=generator)).to(output)).sum()
-    return [*outputs, *torch.autograd.grad(total, leaves)]
-
-
-def check_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
-    """Equal integers; floats that differ by a share of the largest."""
-    if not expected.is_floating_point():
-        assert torch.equal(actual.cpu(), expected)
-    else:
-        largest = expected.abs().amax().item() if expected.numel() else 0
-        torch.testing.assert_close(actual.cpu().double(), expected.double(), rtol=0, atol=tolerance * largest)
-
-
-def bits(tensors: list[Tensor]) -> tuple[bytes, ...]:
-    return tuple(tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in tensors)
 
 
 @needs_library
@@ -217,18 +118,6 @@ def test_no_images(device: str, run: Run, backend: str):
     assert all(tensor.numel() == 0 for tensor in found)
 
 
-@pytest.mark.parametrize('run', [mean, shifted_pixels, few_pixels, cells])
-def test_gradcheck(run: Run):
-    case = Case.draw(batch=2, height=5, width=6, seeds=4, channels=2).to(torch.float64)
-    leaves = [leaf.requires_grad_() for leaf in (case.image, case.shift, case.tokens)]
-
-    def differentiable(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return tuple(output for output in run(Case(*leaves, case.partition)) if output.requires_grad)
-
-    with use_backend('torch'):
-        assert torch.autograd.gradcheck(differentiable, leaves)
-
-
 def test_shift_equals_shifting_the_image(device: str):
     case = Case.draw().to(device)
     painted = case.image + case.partition.scatter(case.shift)
@@ -236,54 +125,6 @@ def test_shift_equals_shifting_the_image(device: str):
     expected, plain_mask = shifted_pixels(replace(case, image=painted, shift=torch.zeros_like(case.shift)))
     torch.testing.assert_close(found, expected)
     assert torch.equal(mask, plain_mask)
-
-
-def op_arguments(case: Case) -> dict[str, tuple]:
-    labels, offsets = case.packing
-    bbox, total = case.partition.bbox, case.partition.total_regions
-    image, shift, tokens = (leaf.clone().requires_grad_() for leaf in (case.image, case.shift, case.tokens))
-    samples = torch.randn(total, 3, 4, 4, device=image.device)
-    return dict(
-        region_mean=(image, labels, offsets, case.partition.size), region_pixels=(image, labels, offsets, bbox, shift, 4),
-        region_pixels_backward=(samples, labels, offsets, bbox, True), position_histogram=(labels, offsets, total, 2, 3),
-        gradient_histogram=(case.image[:, :2], labels, offsets, total, 5), pool_cells=(tokens, labels, offsets, 4),
-        pool_cells_backward=(torch.randn(2, 4, 5, 7, device=image.device), labels, offsets, total, 4))
-
-
-@pytest.mark.parametrize('name', op_arguments(Case.draw()))
-@pytest.mark.parametrize('backend', ['torch', pytest.param('ext', marks=needs_library)])
-def test_opcheck(device: str, backend: str, name: str):
-    with use_backend(backend):
-        torch.library.opcheck(getattr(torch.ops.dht_mm, name).default, op_arguments(Case.draw().to(device))[name])
-
-
-@pytest.mark.parametrize('per_region', [False, True])
-def test_opcheck_of_the_gradient_to_the_image(device: str, per_region: bool):
-    samples, *rest, _ = op_arguments(Case.draw().to(device))['region_pixels_backward']
-    torch.library.opcheck(torch.ops.dht_mm.region_pixels_backward.default, (samples, *rest, per_region))
-
-
-@pytest.mark.parametrize('backend', ['torch', pytest.param('ext', marks=needs_library)])
-def test_compiles_to_one_graph_for_any_number_of_regions(device: str, backend: str):
-    def everything(image: Tensor, shift: Tensor, tokens: Tensor, *packing: Tensor) -> tuple[Tensor, ...]:
-        labels, offsets, bbox, size = packing
-        shift = shift - region_mean(image, labels, offsets, size)
-        samples, mask = region_pixels(image, labels, offsets, bbox, 4, shift)
-        positions = position_histogram(labels, offsets, len(size), (2, 3))
-        derivatives = gradient_histogram(image[:, :2], labels, offsets, len(size), 4)
-        return samples * mask, pool_cells(tokens, labels, offsets, 4), positions, derivatives
-
-    counter = CompileCounterWithBackend('aot_eager')
-    compiled = torch.compile(everything, fullgraph=True, backend=counter, dynamic=True)
-    for seeds in (9, 5):
-        case = Case.draw(seeds=seeds).to(device)
-        packing = (*case.packing, case.partition.bbox, case.partition.size)
-        with use_backend(backend):
-            expected, actual = (results(lambda c, f=f, p=packing: f(c.image, c.shift, c.tokens, *p), case)
-                                for f in (everything, compiled))
-        for found, reference in zip(actual, expected, strict=True):
-            check_close(found, reference.cpu(), 1e-6)
-    assert counter.frame_count == 1
 
 
 @needs_library

@@ -61,11 +61,12 @@ def test_gradient_equals_differences_of_the_hierarchy_itself(kernel: str, seed: 
     assert torch.autograd.gradcheck(means, leaves, eps=1e-7, atol=1e-5)
 
 
-@pytest.mark.parametrize('compactness', [0.0, 0.01, 0.5])
+@pytest.mark.parametrize('bias', [-2.0, 0.5])
+@pytest.mark.parametrize('compactness', [0.0, 0.3])
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-def test_forward_equals_replay(dtype: torch.dtype, tolerance: float, kernel: str, compactness: float):
-    leaves = [leaf.detach().to(dtype) for leaf in arguments(1, (2, 8, 17, 14), scale=1.5)]
+def test_forward_equals_replay(dtype: torch.dtype, tolerance: float, kernel: str, compactness: float, bias: float):
+    leaves = [leaf.detach().to(dtype) for leaf in arguments(1, (2, 8, 17, 14), scale=1.5, bias=bias)]
     found = structure(leaves, kernel, compactness)
     for selection in (found, every_node(found, leaves[0])):
         mean = tree_mean(*leaves, selection, kernel=kernel, compactness=compactness)

@@ -55,7 +55,7 @@ def compactness_of(size: Tensor, box: Tensor) -> Tensor:
 
 
 def quantize(weight: Tensor) -> Tensor:
-    """The 16-bit integer at which weights are compared (int64): ``floor(65535 w)`` of the weight rounded to float32.
+    """The 16-bit integer at which weights are compared (int64): ``floor(65535 w)`` computed in float32.
 
     The rounding makes weights that differ from 1 by less than float32 can tell count as 1, as in the published code.
     """

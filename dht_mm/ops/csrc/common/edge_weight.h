@@ -58,7 +58,7 @@ DHT_HD double blend(double similarity, double shape, double compactness) {
   return (1.0 - compactness) * similarity + compactness * shape;
 }
 
-// The 16-bit integer at which weights are compared, of the weight rounded to float32.
+// The 16-bit integer at which weights are compared, computed in float32.
 DHT_HD int64_t quantize(double weight) {
   float w = static_cast<float>(weight);
   w = w < 0.0f ? 0.0f : w > 1.0f ? 1.0f : w;
