@@ -25,16 +25,6 @@ LAYERS = (('conv.ds.0', 'conv.ds.1'), ('conv.cv.0', 'conv.cv.1'), ('conv.cv.3', 
 pytestmark = pytest.mark.skipif(not INFO['loaded'], reason=f'needs the compiled operators: {INFO["library"]}')
 
 
-@pytest.fixture(params=['cpu', 'cuda'])
-def device(request) -> str:
-    """A device that the library has kernels for."""
-    if request.param == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('needs a GPU')
-    if request.param == 'cuda' and INFO['cuda'] != 'ext':
-        pytest.skip('the compiled library has no CUDA kernels')
-    return request.param
-
-
 @contextmanager
 def threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
