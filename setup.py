@@ -99,7 +99,7 @@ setup(
     # One wheel for all versions of Python; free-threaded ones, which have no limited API, get one of their own.
     options={} if sysconfig.get_config_var('Py_GIL_DISABLED') else {'bdist_wheel': {'py_limited_api': 'cp310'}},
     python_requires='>=3.10',
-    install_requires=['numpy>=1.26', 'pillow>=10', 'torch>=2.4'],
+    install_requires=['numpy>=1.26', 'pillow>=10.1', 'torch>=2.6'],
     extras_require={
         'seg': [*MMENGINE, 'onedl-mmsegmentation>=1.4.2'],
         'cls': [*MMENGINE, 'onedl-mmpretrain>=1.3.6'],
