@@ -8,6 +8,7 @@ from .budget import hard_merge, soft_merge
 from .exact_linear import exact_linear
 from .gradient_histogram import gradient_histogram
 from .hierarchy import Hierarchy, build_hierarchy, check_options, tree_mean
+from .partition import build_partition
 from .pool_cells import pool_cells
 from .position_histogram import position_histogram
 from .projection import project
@@ -19,7 +20,7 @@ from .region_mean import region_mean
 from .region_pixels import region_pixels
 
 __all__ = [
-    'Hierarchy', 'backend_info', 'build_hierarchy', 'check_options', 'exact_linear', 'exact_sigmoid', 'exact_silu', 'exact_sqrt',
-    'extend_to_multiple_of_4', 'gradient_histogram', 'hard_merge', 'pool_cells', 'position_histogram', 'project',
+    'Hierarchy', 'backend_info', 'build_hierarchy', 'build_partition', 'check_options', 'exact_linear', 'exact_sigmoid', 'exact_silu',
+    'exact_sqrt', 'extend_to_multiple_of_4', 'gradient_histogram', 'hard_merge', 'pool_cells', 'position_histogram', 'project',
     'region_mean', 'region_pixels', 'soft_merge', 'tree_mean', 'upsample4', 'use_backend'
 ]

@@ -79,13 +79,18 @@ def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, *, kernel: st
         TypeError: ``compactness`` or ``iota`` is not a number.
         ValueError: An argument is out of its range.
     """
+    check_features(features, slope, bias)
+    check_options(kernel=kernel, compactness=compactness, criterion=criterion, iota=iota, min_regions=min_regions)
+    return Hierarchy(*_build_hierarchy(features.detach(), slope.detach(), bias.detach(), kernel, compactness, criterion, iota, min_regions))
+
+
+def check_features(features: Tensor, slope: Tensor, bias: Tensor) -> None:
+    """Raise ``ValueError`` where the tensors of :func:`build_hierarchy` are of a wrong shape or dtype."""
     if features.dim() != 4 or features.numel() == 0 or features.dtype not in (torch.float32, torch.float64):
         raise ValueError(f'features must be a non-empty [B, d, H, W] of float32 or float64, got {features.dtype} of shape '
                          f'{tuple(features.shape)}')
     if slope.shape != features.shape[1:2] or bias.dim() != 0:
         raise ValueError(f'slope and bias must be [{features.shape[1]}] and [], got {tuple(slope.shape)} and {tuple(bias.shape)}')
-    check_options(kernel=kernel, compactness=compactness, criterion=criterion, iota=iota, min_regions=min_regions)
-    return Hierarchy(*_build_hierarchy(features.detach(), slope.detach(), bias.detach(), kernel, compactness, criterion, iota, min_regions))
 
 
 def check_options(*, kernel: str, compactness: float, criterion: str, iota: float, min_regions: int) -> None:
@@ -138,7 +143,7 @@ def _build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota
         return reference.build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions)
     try:
         return torch.ops.dht_mm_ext.build_hierarchy(
-            _kernel_layout(features), slope.float().contiguous(), bias.float(), list(KERNELS).index(kernel), compactness,
+            kernel_layout(features), slope.float().contiguous(), bias.float(), list(KERNELS).index(kernel), compactness,
             list(PENALTIES).index(criterion), iota, min_regions)
     except RuntimeError as error:
         if _NOT_FINITE in str(error):
@@ -146,7 +151,7 @@ def _build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota
         raise
 
 
-def _kernel_layout(features: Tensor) -> Tensor:
+def kernel_layout(features: Tensor) -> Tensor:
     """On the GPU a pixel's channels lie side by side, on the CPU each channel is a plane."""
     return (features.permute(0, 2, 3, 1) if features.is_cuda else features).contiguous()
 
@@ -191,7 +196,7 @@ def _tree_mean_backward(grad, features, slope, bias, *structure):
     hierarchy, (kernel, compactness) = Hierarchy(*structure[:-2]), structure[-2:]
     if kernel == 'gaussian' and use_ext(features):
         to_features, to_slope, to_bias = torch.ops.dht_mm_ext.tree_mean_backward(
-            grad.contiguous(), _kernel_layout(features), slope.contiguous(), bias, hierarchy.node, hierarchy.parent, hierarchy.pick,
+            grad.contiguous(), kernel_layout(features), slope.contiguous(), bias, hierarchy.node, hierarchy.parent, hierarchy.pick,
             hierarchy.node_mean, hierarchy.node_variance, hierarchy.node_size, hierarchy.node_bbox, hierarchy.node_alpha,
             hierarchy.level_starts, compactness)
         return (to_features.permute(0, 3, 1, 2) if features.is_cuda else to_features).contiguous(), to_slope, to_bias

@@ -7,7 +7,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from dht_mm.ops import Hierarchy, build_hierarchy, check_options, exact_linear, tree_mean
+from dht_mm.ops import Hierarchy, build_hierarchy, build_partition, check_options, exact_linear, tree_mean
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition
 
@@ -33,6 +33,9 @@ class DHTTokenizer(BaseModule):
         min_regions: An image with at most this many regions is not merged further.
         token_budget: ``None``, or ``dict(mode='soft'|'hard', train=T|None, test=T|None)``, see :class:`TokenBudget`.
         norm_eval: Whether batch norm uses its running statistics in training too.
+        capacity: Rows of the partition's packed fields, for CUDA graphs and export: nothing then depends on how many regions there are
+            or waits for a GPU. For the regions of a whole batch; rows that none needs have size 0, and ``num_regions`` is -1 where they
+            do not fit or, on a GPU, the images are not finite. Such a tokenizer has no gradient and no token budget.
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE)``.
 
     Raises:
@@ -42,7 +45,7 @@ class DHTTokenizer(BaseModule):
 
     def __init__(self, in_channels: int = 3, hidden_channels: int = 8, kernel: str = 'gaussian', compactness: float = 0.1,
                  criterion: str = 'aicc', iota: float = 5.0, min_regions: int = 6, token_budget: dict | None = None,
-                 norm_eval: bool = False, init_cfg: dict | None = None):
+                 norm_eval: bool = False, capacity: int | None = None, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         for name, value in (('in_channels', in_channels), ('hidden_channels', hidden_channels)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -53,7 +56,9 @@ class DHTTokenizer(BaseModule):
         if not (token_budget is None or isinstance(token_budget, dict)):
             raise TypeError(f'token_budget must be a dict or None, got {token_budget!r}')
         self.token_budget = None if token_budget is None else TokenBudget(**token_budget)
-        self.norm_eval = norm_eval
+        if capacity is not None and token_budget is not None:
+            raise ValueError(f'capacity must be None with a token_budget, got {capacity!r}')
+        self.norm_eval, self.capacity = norm_eval, capacity
         self.projection = FeatureProjection(in_channels, hidden_channels)
         self.color = nn.Linear(hidden_channels, in_channels)
         self.self_edge = nn.Linear(hidden_channels, 1)
@@ -91,9 +96,11 @@ class DHTTokenizer(BaseModule):
         """
         check_images(images, self.in_channels)
         with torch.autocast(images.device.type, enabled=False):
+            if self.capacity is not None:
+                return self._with_color(self._fixed_partition(images))
             features, hierarchy = self._hierarchy(images)
-            mean = tree_mean(features, self.self_edge.weight[0], self.self_edge.bias[0], hierarchy,
-                             kernel=self.options['kernel'], compactness=self.options['compactness'])
+            mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],
+                             compactness=self.options['compactness'])
             partition = self._with_color(_partition(hierarchy, mean))
             if self.token_budget is not None:
                 parent = self.token_budget.assign(partition, self.training, self.options['kernel'])
@@ -107,8 +114,20 @@ class DHTTokenizer(BaseModule):
             return self._hierarchy(images)[1]
 
     def _hierarchy(self, images: Tensor) -> tuple[Tensor, Hierarchy]:
-        features = self.projection(images if images.dtype == torch.float64 else images.float())
-        return features, build_hierarchy(features, self.self_edge.weight[0], self.self_edge.bias[0], **self.options)
+        features = self._features(images)
+        return features, build_hierarchy(features, *self._self_edge(), **self.options)
+
+    def _fixed_partition(self, images: Tensor) -> Partition:
+        if self.training:
+            raise ValueError(f'capacity must be None in training, got {self.capacity}')
+        labels, num_regions, bbox, size, mean = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
+        return Partition(labels, num_regions, _offsets(num_regions), bbox, size, mean, color=mean)
+
+    def _features(self, images: Tensor) -> Tensor:
+        return self.projection(images if images.dtype == torch.float64 else images.float())
+
+    def _self_edge(self) -> tuple[Tensor, Tensor]:
+        return self.self_edge.weight[0], self.self_edge.bias[0]
 
     def _with_color(self, partition: Partition) -> Partition:
         color = exact_linear(partition.mean.T[None], self.color.weight, self.color.bias)[0].T
@@ -117,6 +136,9 @@ class DHTTokenizer(BaseModule):
 
 def _partition(hierarchy: Hierarchy, mean: Tensor) -> Partition:
     """The result of a hierarchy; its colours are yet to be predicted."""
-    num_regions = hierarchy.num_regions
-    offsets = torch.cat([num_regions.new_zeros(1), num_regions.cumsum(0, dtype=num_regions.dtype)])
-    return Partition(hierarchy.labels, num_regions, offsets, hierarchy.bbox, hierarchy.size, mean, color=mean)
+    return Partition(hierarchy.labels, hierarchy.num_regions, _offsets(hierarchy.num_regions), hierarchy.bbox, hierarchy.size, mean,
+                     color=mean)
+
+
+def _offsets(num_regions: Tensor) -> Tensor:
+    return torch.cat([num_regions.new_zeros(1), num_regions.cumsum(0, dtype=num_regions.dtype)])

@@ -1,7 +1,7 @@
 // Weights of edges between regions: the formulas of reference/edge_weight.py.
 #pragma once
 
-#include "exact_math.h"
+#include "convert.h"
 
 namespace dht {
 
@@ -18,29 +18,39 @@ DHT_HD Box unite(const Box& a, const Box& b) {
   return {smaller(a.ymin, b.ymin), smaller(a.xmin, b.xmin), larger(a.ymax, b.ymax), larger(a.xmax, b.xmax)};
 }
 
+// Sizes and extents stay below 2^32; the square of an extent is rounded as the integer's conversion would be.
 DHT_HD double compactness_of(int64_t size, const Box& box) {
-  const int64_t extent = 2 + int64_t(box.ymax - box.ymin) + int64_t(box.xmax - box.xmin);
-  return static_cast<double>(4 * size) / static_cast<double>(extent * extent);
+  const double extent = widen(2u + static_cast<uint32_t>(box.ymax - box.ymin) + static_cast<uint32_t>(box.xmax - box.xmin));
+  return 4.0 * widen(static_cast<uint32_t>(size)) / (extent * extent);
 }
 
 DHT_HD double clip01(double x) { return x < 0.0 ? 0.0 : x > 1.0 ? 1.0 : x; }
 
-// Squared distance of features a and b; element c of each lies at c * stride.
-DHT_HD double squared_distance(const float* a, const float* b, int channels, int64_t stride) {
+// The features of a pixel or region in memory: element c lies at c * stride.
+struct Features {
+  const float* at;
+  int64_t stride;
+  DHT_HD double operator()(int c) const { return widen(at[c * stride]); }
+};
+
+// Squared distance of features; a(c) and b(c) are their elements.
+template <class A, class B>
+DHT_HD double squared_distance(const A& a, const B& b, int channels) {
   double distance = 0.0;
   for (int c = 0; c < channels; ++c) {
-    const double difference = static_cast<double>(a[c * stride]) - static_cast<double>(b[c * stride]);
+    const double difference = a(c) - b(c);
     distance += difference * difference;
   }
   return distance;
 }
 
-// Similarity of features a and b; element c of each lies at c * stride.
-DHT_HD double similarity(Kernel kernel, const float* a, const float* b, int channels, int64_t stride) {
-  if (kernel == Kernel::kGaussian) return exp(-squared_distance(a, b, channels, stride));
+// Similarity of features; a(c) and b(c) are their elements.
+template <class A, class B>
+DHT_HD double similarity(Kernel kernel, const A& a, const B& b, int channels) {
+  if (kernel == Kernel::kGaussian) return exp(-squared_distance(a, b, channels));
   double dot = 0.0, square_a = 0.0, square_b = 0.0;
   for (int c = 0; c < channels; ++c) {
-    const double x = a[c * stride], y = b[c * stride];
+    const double x = a(c), y = b(c);
     dot += x * y;
     square_a += x * x;
     square_b += y * y;
@@ -62,7 +72,7 @@ DHT_HD double blend(double similarity, double shape, double compactness) {
 DHT_HD int64_t quantize(double weight) {
   float w = static_cast<float>(weight);
   w = w < 0.0f ? 0.0f : w > 1.0f ? 1.0f : w;
-  return static_cast<int64_t>(w * 65535.0f);
+  return static_cast<int32_t>(w * 65535.0f);
 }
 
 // Orders edges of a region by weight, then by the neighbour's label.

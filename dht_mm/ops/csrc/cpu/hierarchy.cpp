@@ -197,7 +197,7 @@ void row_weights(const float* features, int channels, int64_t plane, int64_t beg
     add_squares(f, f + step, count, weight);
   }
   for (int64_t i = 0; !gaussian && i < count; ++i)
-    weight[i] = similarity(options.kernel, features + begin + i, features + begin + i + step, channels, plane);
+    weight[i] = similarity(options.kernel, Features{features + begin + i, plane}, Features{features + begin + i + step, plane}, channels);
   const std::vector<double> shape(count, compactness_of(2, Box{0, 0, 0, 1}));
   finish_weights(weight, shape.data(), count, gaussian, options.compactness, rank);
 }
@@ -299,8 +299,8 @@ double Image::self_weight(const Level& level, int64_t u) const {
 // Squared distance (Gaussian) or similarity of an edge's ends, and the compactness of their union.
 void Image::measure_edge(const Level& level, const Edge& edge, double& distance, double& shape) const {
   const int64_t u = edge.first, v = edge.second;
-  const float *a = &level.mean[u * d_], *b = &level.mean[v * d_];
-  distance = options_.kernel == Kernel::kGaussian ? squared_distance(a, b, d_, 1) : similarity(options_.kernel, a, b, d_, 1);
+  const Features a{&level.mean[u * d_], 1}, b{&level.mean[v * d_], 1};
+  distance = options_.kernel == Kernel::kGaussian ? squared_distance(a, b, d_) : similarity(options_.kernel, a, b, d_);
   shape = compactness_of(level.size[u] + level.size[v], unite(level.box[u], level.box[v]));
 }
 
@@ -355,12 +355,6 @@ DHT_SIMD void finish_moments(Level& level, const Sums& sums, int d, const Units&
       level.variance[i] = variance_of(sums.first[i], sums.second[i], sums.alpha[p], units);
     }
   }
-}
-
-// Nearest integer, ties to even, of |x| < 2^51: vectorises where the general conversion does not.
-inline int64_t round_small(double x) {
-  constexpr double kRound = 6755399441055744.0;
-  return double_to_bits(x + kRound) - double_to_bits(kRound);
 }
 
 // Fixed-point terms of `n` pixels, [1 + 2 d, n]: alpha, alpha f, alpha f^2. `small`: no term reaches 2^51.

@@ -1,125 +1,194 @@
-// Components of picks, numbered by their first member: chase, smallest index, and a two-kernel scan of fixed grid.
+// Components of picks become the parents of the next level, numbered in the order of their first members.
 #pragma once
 
-#include "launch.cuh"
+#include "forest.cuh"
+#include "pick.cuh"
+#include "scan.cuh"
 
 namespace dht {
 
-struct Range {
-  int32_t start, count;
+// Side of the squares within which pixels first look for their components.
+constexpr int32_t kSquare = 32, kSquarePixels = kSquare * kSquare;
+
+// A square of pixels in shared memory; members count row by row, so that their order is that of the pixels.
+struct Square {
+  int32_t root[kSquarePixels];    // local root; kOutside for a pixel that picked one outside
+  int32_t smallest[kSquarePixels], members[kSquarePixels];
+  bool open[kSquarePixels];       // of local roots: whether the component goes on outside
 };
 
-__device__ __forceinline__ Range level_range(const Counters* counters, int level) {
-  const int32_t start = counters->level_start[level];
-  return {start, counters->level_start[level + 1] - start};
-}
+constexpr int32_t kOutside = -1;
 
-// Mutual picks point at the smaller of the two, which makes every path end.
-__global__ void plant_roots(Forest forest, const Counters* counters, int level, int32_t* root, int32_t* smallest) {
-  if (counters->overflow) return;
-  const Range range = level_range(counters, level);
-  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
-    const int32_t other = forest.pick[range.start + u] - range.start, back = forest.pick[range.start + other] - range.start;
-    root[u] = back == u && u < other ? static_cast<int32_t>(u) : other;
-    smallest[u] = INT32_MAX;
-  }
-}
-
-// Follows the path to its root. Every thread shortens its own entry only, as it goes: others that pass through it get the benefit, and
-// nobody overwrites a root that was found with an older ancestor.
-__global__ void chase_roots(const Counters* counters, int level, int32_t* root, int32_t* smallest) {
-  if (counters->overflow) return;
-  const Range range = level_range(counters, level);
-  volatile int32_t* path = root;
-  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
-    int32_t node = path[u];
-    for (int32_t above = path[node]; above != node; above = path[node]) {
-      node = above;
-      path[u] = node;
+// Follows a path of picks to its root: a node that picked itself, or the smaller of two that picked each other, or the last node of the
+// square. Every thread shortens its own entry only, and only to nodes further along the path, so others profit and nobody goes astray.
+__device__ __forceinline__ int32_t chase(volatile int32_t* path, int32_t u) {
+  int32_t node = u, above = path[u];
+  if (above == kOutside) return u;
+  while (node != above) {
+    const int32_t beyond = path[above];
+    if (beyond == kOutside) break;
+    if (beyond == node) {
+      above = min(node, above);
+      break;
     }
-    if (u < smallest[node]) atomicMin(smallest + node, static_cast<int32_t>(u));
+    node = above;
+    above = beyond;
+    if (node != above) path[u] = above;
   }
+  return above;
 }
 
-// The part of [0, count) that belongs to this block, in whole rounds of the block.
-__device__ __forceinline__ Range block_chunk(int32_t count) {
-  const int64_t rounds = (int64_t(count) + kThreads - 1) / kThreads, mine = (rounds + gridDim.x - 1) / gridDim.x * kThreads;
-  const int64_t begin = min(mine * blockIdx.x, int64_t(count));
-  return {static_cast<int32_t>(begin), static_cast<int32_t>(min(mine, int64_t(count) - begin))};
-}
-
-__device__ __forceinline__ int32_t block_sum(int32_t value) {
-  __shared__ int32_t partial[kThreads / 32];
-  value = __reduce_add_sync(0xFFFFFFFF, value);
-  __syncthreads();
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
-  __syncthreads();
-  int32_t total = 0;
-  for (int i = 0; i < kThreads / 32; ++i) total += partial[i];
-  return total;
-}
-
-// Number of set flags before this thread in the block, and the block's total.
-__device__ __forceinline__ int2 block_rank(bool flag) {
-  __shared__ int32_t partial[kThreads / 32];
-  const unsigned mask = __ballot_sync(0xFFFFFFFF, flag);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  __syncthreads();
-  if (lane == 0) partial[warp] = __popc(mask);
-  __syncthreads();
-  int32_t before = __popc(mask & ((1u << lane) - 1)), total = 0;
-  for (int i = 0; i < kThreads / 32; ++i) {
-    before += i < warp ? partial[i] : 0;
-    total += partial[i];
+// Where a square lies.
+struct Corner {
+  int32_t top, left;
+  int64_t image_start;
+  __device__ __forceinline__ int64_t pixel(int32_t width, int32_t y, int32_t x) const {
+    return image_start + int64_t(top + y) * width + left + x;
   }
-  return {before, total};
+};
+
+// Place of a pixel in the square, kOutside if it lies elsewhere.
+__device__ __forceinline__ int32_t place_in(const Corner& corner, const Shape& shape, int64_t pixel) {
+  const int32_t within = static_cast<int32_t>(pixel - corner.image_start), y = within / shape.width - corner.top, x = within % shape.width - corner.left;
+  return y >= 0 && y < kSquare && x >= 0 && x < kSquare ? y * kSquare + x : kOutside;
 }
 
-__device__ __forceinline__ bool is_first(const int32_t* root, const int32_t* smallest, int32_t u) {
-  return smallest[root[u]] == u;
+// Reads the picks of a square, and opens pixels whose path leaves it or that pixels around it picked.
+__device__ __forceinline__ void load_square(const Forest& forest, const Shape& shape, const Corner& corner, Square& square) {
+  const auto exists = [&](int32_t y, int32_t x) {
+    return corner.top + y >= 0 && corner.top + y < shape.height && corner.left + x >= 0 && corner.left + x < shape.width;
+  };
+  for (int32_t i = threadIdx.x; i < kSquarePixels; i += kThreads) {
+    const int32_t y = i / kSquare, x = i % kSquare;
+    square.root[i] = exists(y, x) ? place_in(corner, shape, forest.pick[corner.pixel(shape.width, y, x)]) : i;
+    square.open[i] = square.root[i] == kOutside;
+    square.smallest[i] = INT32_MAX;
+    square.members[i] = 0;
+  }
+  __syncthreads();
+  for (int32_t i = threadIdx.x; i < 4 * kSquare; i += kThreads) {
+    const int32_t along = i % kSquare, side = i / kSquare, across = side % 2 == 0 ? -1 : kSquare;
+    const int32_t y = side < 2 ? across : along, x = side < 2 ? along : across;
+    if (!exists(y, x)) continue;
+    const int32_t picked = place_in(corner, shape, forest.pick[corner.pixel(shape.width, y, x)]);
+    if (picked != kOutside) square.open[picked] = true;
+  }
+  __syncthreads();
 }
 
-__device__ __forceinline__ int32_t firsts_before_block(const int32_t* block_sums) {
-  int32_t before = 0;
-  for (int32_t i = threadIdx.x; i < static_cast<int32_t>(blockIdx.x); i += kThreads) before += block_sums[i];
-  return block_sum(before);
-}
-
-__global__ void count_firsts(const Counters* counters, int level, const int32_t* root, const int32_t* smallest, int32_t* block_sums) {
-  if (__syncthreads_or(counters->overflow)) return;
-  const Range chunk = block_chunk(level_range(counters, level).count);
-  int32_t firsts = 0;
-  for (int32_t i = threadIdx.x; i < chunk.count; i += kThreads) firsts += is_first(root, smallest, chunk.start + i);
-  firsts = block_sum(firsts);
-  if (threadIdx.x == 0) block_sums[blockIdx.x] = firsts;
-}
-
-// Numbers the components in the order of their first members: number[first member] is the component's place in the next level.
-__global__ void number_firsts(Forest forest, Shape shape, Images images, Counters* counters, int level, const int32_t* root,
-                              const int32_t* smallest, const int32_t* block_sums, int32_t parents, int32_t* number) {
-  if (__syncthreads_or(counters->overflow)) return;
-  const Range range = level_range(counters, level), chunk = block_chunk(range.count);
-  const int32_t next = range.start + range.count;
-  int32_t place = firsts_before_block(block_sums);
-  for (int32_t round = 0; round < chunk.count; round += kThreads) {
-    const int32_t u = chunk.start + round + threadIdx.x;
-    const bool first = round + threadIdx.x < chunk.count && is_first(root, smallest, u);
-    const int2 rank = block_rank(first);
-    if (first) {
-      const int32_t mine = place + rank.x;
-      number[u] = mine;
-      if (mine < parents && next - shape.pixels + mine < forest.capacity) {
-        const int32_t pixel = level == 0 ? u : forest.first_pixel[range.start - shape.pixels + u];
-        forest.first_pixel[next - shape.pixels + mine] = pixel;
-        if (pixel % shape.num_pixels == 0) images.start[(level + 1) * (shape.batch + 1) + pixel / shape.num_pixels] = mine;
+// Components of pixels that lie within a square are found there; the others start their search with what they picked.
+__global__ void find_local_components(Forest forest, Shape shape, Family family) {
+  __shared__ Square square;
+  const int32_t across = (shape.width - 1) / kSquare + 1, down = (shape.height - 1) / kSquare + 1, w = shape.width;
+  for (int64_t s = blockIdx.x; s < int64_t(shape.batch) * across * down; s += gridDim.x) {
+    const Corner corner{static_cast<int32_t>(s / across % down) * kSquare, static_cast<int32_t>(s % across) * kSquare,
+                        s / across / down * shape.num_pixels};
+    __syncthreads();
+    load_square(forest, shape, corner, square);
+    int32_t root[kSquarePixels / kThreads], rank[kSquarePixels / kThreads];
+    for (int k = 0; k < kSquarePixels / kThreads; ++k) {
+      const int32_t i = threadIdx.x + k * kThreads;
+      root[k] = chase(square.root, i);
+      if (square.open[i]) square.open[root[k]] = true;
+    }
+    __syncthreads();
+    for (int k = 0; k < kSquarePixels / kThreads; ++k) {
+      const int32_t i = threadIdx.x + k * kThreads;
+      rank[k] = atomicAdd(square.members + root[k], 1);
+      atomicMin(square.smallest + root[k], i);
+    }
+    __syncthreads();
+    for (int k = 0; k < kSquarePixels / kThreads; ++k) {
+      const int32_t i = threadIdx.x + k * kThreads, y = i / kSquare, x = i % kSquare;
+      if (corner.top + y >= shape.height || corner.left + x >= w) continue;
+      const int64_t u = corner.pixel(w, y, x);
+      if (square.open[root[k]]) {
+        start_search(family, u, forest.pick[u]);
+        continue;
       }
+      family.root[u] = static_cast<int32_t>(corner.pixel(w, root[k] / kSquare, root[k] % kSquare));
+      family.rank[u] = rank[k];
+      if (i != root[k]) continue;
+      const int32_t smallest = square.smallest[i];
+      family.component[u] = {static_cast<int32_t>(corner.pixel(w, smallest / kSquare, smallest % kSquare)), square.members[i]};
     }
-    place += rank.y;
   }
-  if (blockIdx.x != gridDim.x - 1 || threadIdx.x != 0) return;
-  images.start[(level + 1) * (shape.batch + 1) + shape.batch] = place;
-  counters->level_start[level + 2] = next + place;
-  if (place > parents || next - shape.pixels + place > forest.capacity) counters->overflow = 1;
+}
+
+// Children that are yet without a component find it.
+__global__ void find_components(const Counters* counters, int level, Family family) {
+  if (counters->overflow) return;
+  const Range range = level_range(counters, level);
+  for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
+    const int32_t u = static_cast<int32_t>(i);
+    if (family.rank[u] != kUnranked) continue;
+    const int32_t root = chase(family.root, u);
+    static_cast<volatile int32_t*>(family.root)[u] = root;
+    Component* component = family.component + root;
+    family.rank[u] = atomicAdd(&component->members_or_start, 1);
+    if (u < component->smallest_or_place) atomicMin(&component->smallest_or_place, u);
+  }
+}
+
+// Enters a parent into the tables of its level. Returns where its children start, `start` unless they are many.
+__device__ __forceinline__ int32_t open_parent(const Forest& forest, const Shape& shape, const Images& images, Counters* counters, int level,
+                                               const Family& family, const Range& range, int32_t first, int32_t place, int32_t start,
+                                               int32_t children) {
+  const int64_t row = int64_t(range.start) + range.count - shape.pixels + place;
+  if (place >= family.capacity || row >= forest.capacity) return 0;
+  const int32_t pixel = level == 0 ? first : forest.first_pixel[range.start - shape.pixels + first];
+  forest.first_pixel[row] = pixel;
+  family.child_start[place] = start;
+  if (pixel % shape.num_pixels == 0) images.start[(level + 1) * (shape.batch + 1) + pixel / shape.num_pixels] = place;
+  if (children <= kLong) return start;
+  const int32_t end = range.count - atomicAdd(counters->long_children + level + 1, children);
+  family.long_parents[atomicAdd(counters->num_long + level + 1, 1)] = {place, end - children, end};
+  return end - children;
+}
+
+// Numbers the components of a level, and lays out room for their members.
+__global__ void number_components(Forest forest, Shape shape, Images images, Counters* counters, int level, Family family,
+                                  unsigned long long* tiles) {
+  if (__syncthreads_or(counters->overflow)) return;
+  const Range range = level_range(counters, level);
+  TileScan scan(tiles, counters->next_tile + level, range.count);
+  while (scan.next()) {
+    int32_t root[kTileItems], members[kTileItems];  // of the component that begins at each item
+    Pair total{0, 0};
+    for (int i = 0; i < kTileItems; ++i) {
+      const int32_t u = scan.item(i);
+      root[i] = u < range.count ? family.root[u] : -1;
+      const Component component = root[i] >= 0 ? family.component[root[i]] : Component{-1, 0};
+      members[i] = component.smallest_or_place == u ? component.members_or_start : 0;
+      if (members[i] > 0) total += {1, members[i] > kLong ? 0 : members[i]};
+    }
+    Pair before = scan.before(total);
+    for (int i = 0; i < kTileItems; ++i) {
+      if (members[i] == 0) continue;
+      const int32_t start = open_parent(forest, shape, images, counters, level, family, range, scan.item(i), before.first, before.second, members[i]);
+      family.component[root[i]] = {before.first, start};
+      before += {1, members[i] > kLong ? 0 : members[i]};
+    }
+    if (!scan.is_last_thread()) continue;
+    const int32_t next = range.start + range.count, parents = before.first;
+    images.start[(level + 1) * (shape.batch + 1) + shape.batch] = parents;
+    counters->level_start[level + 2] = next + parents;
+    if (parents > family.capacity || next - shape.pixels + parents > forest.capacity)
+      counters->overflow = 1;
+    else
+      family.child_start[parents] = before.second;
+  }
+}
+
+// Every child finds its parent, and its place among the parent's children.
+__global__ void adopt(Forest forest, const Counters* counters, int level, Family family) {
+  if (counters->overflow) return;
+  const Range range = level_range(counters, level);
+  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
+    const Component component = family.component[family.root[u]];
+    forest.parent[range.start + u] = range.start + range.count + component.smallest_or_place;
+    family.child[component.members_or_start + family.rank[u]] = static_cast<int32_t>(u);
+  }
 }
 
 }  // namespace dht

@@ -1,10 +1,24 @@
 // From the forest to the partition: choose a node for every pixel, join equal neighbours, number the regions.
 #pragma once
 
-#include "components.cuh"
+#include "forest.cuh"
 #include "moments.cuh"
+#include "scan.cuh"
 
 namespace dht {
+
+// What a region of level 1 selects (-1 where its pixels prefer themselves), and its root among the regions with the same choice.
+struct alignas(8) Selection {
+  int32_t node, root;
+};
+
+// Regions of the result under construction.
+struct Outcome {
+  Selection* selection;  // [level 1]
+  int32_t* number;       // [level 1], of each root: its region's number through the batch
+  int32_t* pixel_number; // [pixels], of each pixel that selects itself
+  int32_t* image_start;  // [B + 1], number of each image's first region
+};
 
 // Best of a node and its ancestors, the later one where scores tie.
 __device__ __forceinline__ int32_t best_ancestor(const Forest& forest, int64_t pixels, int32_t node, double score) {
@@ -17,9 +31,9 @@ __device__ __forceinline__ int32_t best_ancestor(const Forest& forest, int64_t p
   return best;
 }
 
-// What the regions of level 1 select (-1 where their pixels prefer themselves), and where they start in the graph of equal choices: an
-// ancestor below which nobody selects otherwise is connected, so its first region stands for all.
-__global__ void choose_nodes(Forest forest, Shape shape, const Counters* counters, int32_t* choice, int32_t* root) {
+// What the regions of level 1 select, and where they start in the graph of equal choices: an ancestor below which nobody selects
+// otherwise is connected, so its first region stands for all.
+__global__ void choose_nodes(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   const double own = -sqrt(static_cast<double>(shape.num_pixels));
@@ -29,107 +43,96 @@ __global__ void choose_nodes(Forest forest, Shape shape, const Counters* counter
     const double score = forest.score[best - shape.pixels];
     int32_t unit = node;
     while (unit != best && forest.below[forest.parent[unit] - shape.pixels] <= score) unit = forest.parent[unit];
-    choice[u] = score >= own ? best : -1;
-    root[u] = forest.parent[forest.first_pixel[unit - shape.pixels]] - range.start;
+    outcome.selection[u] = {score >= own ? best : -1, forest.parent[forest.first_pixel[unit - shape.pixels]] - range.start};
   }
 }
 
-__device__ __forceinline__ int32_t find_root(volatile int32_t* root, int32_t node) {
-  int32_t above = root[node];
+__device__ __forceinline__ int32_t find_root(volatile Selection* selection, int32_t node) {
+  int32_t above = selection[node].root;
   while (above != node) {
-    const int32_t next = root[above];
-    if (next != above) root[node] = next;
+    const int32_t next = selection[above].root;
+    if (next != above) selection[node].root = next;
     node = above;
     above = next;
   }
   return node;
 }
 
-__device__ __forceinline__ void join(int32_t* root, int32_t a, int32_t b) {
+__device__ __forceinline__ void join(Selection* selection, int32_t a, int32_t b) {
   while (true) {
-    a = find_root(root, a);
-    b = find_root(root, b);
+    a = find_root(selection, a);
+    b = find_root(selection, b);
     if (a == b) return;
-    if (a > b) {
-      const int32_t swap = a;
-      a = b;
-      b = swap;
-    }
-    const int32_t seen = atomicCAS(root + b, b, a);
-    if (seen == b) return;
+    const int32_t low = min(a, b), high = max(a, b), seen = atomicCAS(&selection[high].root, high, low);
+    if (seen == high) return;
+    a = low;
     b = seen;
   }
 }
 
-// Joins neighbouring regions of level 1 that selected the same node.
-__global__ void join_choices(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, int32_t* root) {
+// Joins neighbouring regions of level 1 that selected the same node. Most have the same root from the beginning.
+__global__ void join_choices(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
   if (counters->overflow) return;
   const int32_t first = counters->level_start[1], w = shape.width;
   const int32_t* p = forest.parent;
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int32_t within = static_cast<int32_t>(u % shape.num_pixels), y = within / w, x = within % w, mine = p[u] - first;
-    const int32_t chosen = choice[mine];
-    if (chosen < 0) continue;
-    const bool right = x + 1 < w && p[u + 1] != p[u] && choice[p[u + 1] - first] == chosen && (y == 0 || !continues_border(p, u, 1, w));
-    const bool down = y + 1 < shape.height && p[u + w] != p[u] && choice[p[u + w] - first] == chosen && (x == 0 || !continues_border(p, u, w, 1));
-    if (right) join(root, mine, p[u + 1] - first);
-    if (down) join(root, mine, p[u + w] - first);
+    const int32_t within = static_cast<int32_t>(u % shape.num_pixels), mine = p[u];
+    const int32_t right = within % w + 1 < w ? p[u + 1] : mine, below = within + w < shape.num_pixels ? p[u + w] : mine;
+    if (right == mine && below == mine) continue;
+    const Selection here = outcome.selection[mine - first];
+    if (here.node < 0) continue;
+    for (int32_t other : {right, below}) {
+      if (other == mine) continue;
+      const Selection there = outcome.selection[other - first];
+      if (there.node == here.node && there.root != here.root) join(outcome.selection, mine - first, other - first);
+    }
   }
 }
 
-// Leaves in `first` the first pixel of every level-1 region's component.
-__global__ void flatten_choices(Forest forest, Shape shape, const Counters* counters, const int32_t* root, int32_t* first) {
+__global__ void flatten_choices(const Counters* counters, Outcome outcome) {
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
     int32_t node = static_cast<int32_t>(u);
-    while (root[node] != node) node = root[node];
-    first[u] = forest.first_pixel[range.start - shape.pixels + node];
+    while (outcome.selection[node].root != node) node = outcome.selection[node].root;
+    outcome.selection[u].root = node;
   }
 }
 
-// First pixel of the region that holds pixel `u`; a pixel whose level-1 region chose nothing is a region of its own.
-__device__ __forceinline__ int32_t region_start(const Forest& forest, const int32_t* choice, const int32_t* first, int32_t level_start,
-                                                int32_t u) {
-  const int32_t p = forest.parent[u] - level_start;
-  return choice[p] < 0 ? u : first[p];
-}
-
-__global__ void count_regions(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, const int32_t* first,
-                              int32_t* block_sums) {
+// Numbers regions through the batch at their first pixels.
+__global__ void number_regions(Forest forest, Shape shape, Counters* counters, Outcome outcome, unsigned long long* tiles) {
   if (__syncthreads_or(counters->overflow)) return;
-  const Range chunk = block_chunk(static_cast<int32_t>(shape.pixels));
-  int32_t firsts = 0;
-  for (int32_t i = threadIdx.x; i < chunk.count; i += kThreads) {
-    const int32_t u = chunk.start + i;
-    firsts += region_start(forest, choice, first, counters->level_start[1], u) == u;
-  }
-  firsts = block_sum(firsts);
-  if (threadIdx.x == 0) block_sums[blockIdx.x] = firsts;
-}
-
-// Numbers regions through the batch at their first pixels, and notes where each image begins.
-__global__ void number_regions(Forest forest, Shape shape, Counters* counters, const int32_t* choice, const int32_t* first_pixel,
-                               const int32_t* block_sums, int32_t* number, int32_t* image_start) {
-  if (__syncthreads_or(counters->overflow)) return;
-  const Range chunk = block_chunk(static_cast<int32_t>(shape.pixels));
-  int32_t place = firsts_before_block(block_sums);
-  for (int32_t round = 0; round < chunk.count; round += kThreads) {
-    const int32_t u = chunk.start + round + threadIdx.x;
-    const bool first = round + threadIdx.x < chunk.count &&
-                       region_start(forest, choice, first_pixel, counters->level_start[1], u) == u;
-    const int2 rank = block_rank(first);
-    if (first) {
-      number[u] = place + rank.x;
-      if (u % shape.num_pixels == 0) image_start[u / shape.num_pixels] = place + rank.x;
+  const int32_t level_start = counters->level_start[1];
+  TileScan scan(tiles, counters->next_tile + kMaxLevels + 1, shape.pixels);
+  while (scan.next()) {
+    int32_t root[kTileItems];  // of the region that begins at each item; -1 where the pixel selects itself, -2 where none begins
+    Pair total{0, 0};
+    for (int i = 0; i < kTileItems; ++i) {
+      const int32_t u = scan.item(i);
+      root[i] = -2;
+      if (u >= shape.pixels) continue;
+      const Selection selection = outcome.selection[forest.parent[u] - level_start];
+      if (selection.node < 0)
+        root[i] = -1;
+      else if (forest.first_pixel[level_start - shape.pixels + selection.root] == u)
+        root[i] = selection.root;
+      total.first += root[i] != -2;
     }
-    place += rank.y;
+    int32_t number = scan.before(total).first;
+    for (int i = 0; i < kTileItems; ++i) {
+      if (root[i] == -2) continue;
+      const int32_t u = scan.item(i);
+      *(root[i] < 0 ? outcome.pixel_number + u : outcome.number + root[i]) = number;
+      if (u % shape.num_pixels == 0) outcome.image_start[u / shape.num_pixels] = number;
+      number += 1;
+    }
+    if (!scan.is_last_thread()) continue;
+    counters->num_regions = number;
+    outcome.image_start[shape.batch] = number;
   }
-  if (blockIdx.x != gridDim.x - 1 || threadIdx.x != 0) return;
-  counters->num_regions = place;
-  image_start[shape.batch] = place;
 }
 
+// The result; packed fields have `capacity` rows.
 struct Regions {
   int32_t* labels;       // [B, H, W]
   int32_t* num_regions;  // [B]
@@ -137,41 +140,77 @@ struct Regions {
   Box* box;              // [R]
   int32_t* size;         // [R]
   float* mean;           // [R, d]
-  int32_t total;
+  int64_t capacity;
 };
 
-__global__ void open_regions(Shape shape, const int32_t* image_start, Regions regions) {
-  for (int64_t r = grid_thread(); r < regions.total; r += grid_size()) {
-    regions.size[r] = 0;
-    regions.box[r] = Box{INT32_MAX, INT32_MAX, -1, -1};
-  }
-  for (int64_t i = grid_thread(); i < shape.batch; i += grid_size()) regions.num_regions[i] = image_start[i + 1] - image_start[i];
+// Whether there is a result that the packed fields can hold.
+__device__ __forceinline__ bool fits(const Counters* counters, const Regions& regions) {
+  return !counters->overflow && !counters->not_finite && counters->num_regions <= regions.capacity;
 }
 
-// Paints labels. Sizes and boxes come from the regions of level 1, or from pixels that selected themselves.
-__device__ __forceinline__ void write_node(const Forest& forest, const Shape& shape, int32_t node, int32_t region, const Regions& regions) {
+// Starts the sums of the regions. Rows that no region needs stay at zero; counts are -1 where there is no result.
+__global__ void open_regions(Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
+  const bool good = fits(counters, regions);
+  const int64_t used = good ? counters->num_regions : 0;
+  for (int64_t r = grid_thread(); r < regions.capacity; r += grid_size()) {
+    regions.size[r] = 0;
+    regions.box[r] = r < used ? Box{INT32_MAX, INT32_MAX, -1, -1} : Box{0, 0, 0, 0};
+    if (r < used) continue;
+    regions.node[r] = 0;
+    for (int c = 0; c < shape.channels; ++c) regions.mean[r * shape.channels + c] = 0.0f;
+  }
+  for (int64_t i = grid_thread(); i < shape.batch; i += grid_size())
+    regions.num_regions[i] = good ? outcome.image_start[i + 1] - outcome.image_start[i] : -1;
+}
+
+__device__ __forceinline__ void write_node(const Forest& forest, const Shape& shape, int32_t node, int64_t region, const Regions& regions) {
   const int d = shape.channels;
   const float* mean = node < shape.pixels ? forest.features + int64_t(node) * d : forest.mean + (node - shape.pixels) * d;
   regions.node[region] = node;
-  for (int c = 0; c < d; ++c) regions.mean[int64_t(region) * d + c] = mean[c];
+  for (int c = 0; c < d; ++c) regions.mean[region * d + c] = mean[c];
 }
 
-__global__ void write_regions(Forest forest, Shape shape, const Counters* counters, const int32_t* choice, const int32_t* first_pixel,
-                              const int32_t* number, const int32_t* image_start, Regions regions) {
+__device__ __forceinline__ void add_box(Box* to, const Box& box) {
+  if (box.ymin < to->ymin) atomicMin(&to->ymin, box.ymin);
+  if (box.xmin < to->xmin) atomicMin(&to->xmin, box.xmin);
+  if (box.ymax > to->ymax) atomicMax(&to->ymax, box.ymax);
+  if (box.xmax > to->xmax) atomicMax(&to->xmax, box.xmax);
+}
+
+// Regions of level 1 add themselves to those of the result, and leave their label in the place of their root.
+__global__ void write_regions(Forest forest, Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
+  if (!fits(counters, regions)) return;
+  const Range range = level_range(counters, 1);
+  const int64_t first_row = range.start - shape.pixels;
+  for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
+    const Selection selection = outcome.selection[u];
+    if (selection.node < 0) continue;
+    const int32_t region = outcome.number[selection.root];
+    if (selection.root == u) write_node(forest, shape, selection.node, region, regions);
+    atomicAdd(regions.size + region, forest.size[first_row + u]);
+    add_box(regions.box + region, forest.box[first_row + u]);
+    outcome.selection[u].root = region - outcome.image_start[forest.first_pixel[first_row + u] / shape.num_pixels];
+  }
+}
+
+__global__ void paint_labels(Forest forest, Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
+  const bool good = fits(counters, regions);
   const int32_t first = counters->level_start[1];
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int32_t region = number[region_start(forest, choice, first_pixel, first, static_cast<int32_t>(u))], image = static_cast<int32_t>(u / shape.num_pixels), p = forest.parent[u];
-    regions.labels[u] = region - image_start[image];
-    const int32_t chosen = choice[p - first];
-    if (chosen < 0) {
-      write_node(forest, shape, static_cast<int32_t>(u), region, regions);
-      regions.size[region] = 1;
-      regions.box[region] = pixel_box(u, shape);
-    } else if (forest.first_pixel[p - shape.pixels] == u) {
-      if (first_pixel[p - first] == u) write_node(forest, shape, chosen, region, regions);
-      atomicAdd(regions.size + region, forest.size[p - shape.pixels]);
-      add_box(regions.box + region, forest.box[p - shape.pixels]);
+    if (!good) {
+      regions.labels[u] = 0;
+      continue;
     }
+    const Selection selection = outcome.selection[forest.parent[u] - first];
+    if (selection.node >= 0) {
+      regions.labels[u] = selection.root;
+      continue;
+    }
+    const int32_t region = outcome.pixel_number[u];
+    write_node(forest, shape, static_cast<int32_t>(u), region, regions);
+    regions.size[region] = 1;
+    regions.box[region] = pixel_box(u, shape);
+    regions.labels[u] = region - outcome.image_start[u / shape.num_pixels];
   }
 }
 

@@ -66,7 +66,7 @@ __device__ __forceinline__ PickedEdge picked_edge(const Tree& tree, int64_t u, i
   const Box box = itself ? box_of(tree, u) : unite(box_of(tree, u), box_of(tree, v));
   const double shape = compactness_of(itself ? size_of(tree, u) : size_of(tree, u) + size_of(tree, v), box);
   const double activation = itself ? self_activation(tree, u) : 0.0;
-  const double similarity = itself ? sigmoid(activation) : exp(-squared_distance(moments(tree, u).mean, moments(tree, v).mean, tree.channels, 1));
+  const double similarity = itself ? sigmoid(activation) : exp(-squared_distance(Features{moments(tree, u).mean, 1}, Features{moments(tree, v).mean, 1}, tree.channels));
   return {blend(similarity, shape, tree.compactness), similarity, activation};
 }
 
