@@ -10,8 +10,8 @@ namespace dht {
 struct ChildMoments {
   const float *mean, *variance;
   int64_t stride;
-  DHT_HD double f(int c) const { return mean[c * stride]; }
-  DHT_HD double s(int c) const { return variance == nullptr ? 0.0 : static_cast<double>(variance[c * stride]); }
+  DHT_HD double f(int c) const { return widen(mean[c * stride]); }
+  DHT_HD double s(int c) const { return variance == nullptr ? 0.0 : widen(variance[c * stride]); }
 };
 
 // A parent's moments and the gradient to them.
@@ -24,16 +24,16 @@ struct ParentGradient {
 // Gradient to a child's mean through the parent's moments; `share` is alpha over the parent's sum. The part to its variance is
 // share * to_variance.
 DHT_HD double mean_gradient(const ParentGradient& parent, double f, double share, int c) {
-  return share * (parent.to_mean[c] + 2.0 * (f - static_cast<double>(parent.mean[c])) * parent.to_variance[c]);
+  return share * (parent.to_mean[c] + 2.0 * (f - widen(parent.mean[c])) * parent.to_variance[c]);
 }
 
 // Gradient to a child's weight alpha.
 DHT_HD double alpha_gradient(const ParentGradient& parent, const ChildMoments& child, int channels) {
   double total = 0.0;
   for (int c = 0; c < channels; ++c) {
-    const double difference = child.f(c) - static_cast<double>(parent.mean[c]);
+    const double difference = child.f(c) - widen(parent.mean[c]);
     total += difference * parent.to_mean[c];
-    total += (child.s(c) + difference * difference - static_cast<double>(parent.variance[c])) * parent.to_variance[c];
+    total += (child.s(c) + difference * difference - widen(parent.variance[c])) * parent.to_variance[c];
   }
   return total / parent.alpha;
 }

@@ -168,29 +168,32 @@ __global__ void push_edges(Tree tree, Gradients gradients, int64_t begin, int64_
   }
 }
 
-// Pixels have at most four neighbours that can have picked them, so they gather; first the factors of all picked edges.
-__global__ void pixel_factors(Tree tree, Gradients gradients) {
+// Pixels have at most four neighbours that can have picked them, so they gather; first their shares of their parents and the factors of
+// their picked edges.
+__global__ void weigh_pixels(Tree tree, Gradients gradients, double* share, bool by_size) {
   for (int64_t u = grid_thread(); u < tree.pixels; u += grid_size()) {
     const int64_t v = tree.pick[u];
-    gradients.factor[u] = u == v ? 0.0 : edge_factor(tree, parent_of(tree, gradients, u), u, picked_edge(tree, u, v), false);
+    const ParentGradient parent = parent_of(tree, gradients, u);
+    const PickedEdge edge = by_size ? PickedEdge{1.0, 0.0, 0.0} : picked_edge(tree, u, v);
+    share[u] = (by_size ? 1.0 : alpha_of(1, edge.weight)) / parent.alpha;
+    gradients.factor[u] = u == v ? 0.0 : edge_factor(tree, parent, u, edge, false);
   }
 }
 
-__global__ void gather_pixels(Tree tree, Gradients gradients, bool by_size) {
+__global__ void gather_pixels(Tree tree, Gradients gradients, const double* share) {
   const int d = tree.channels;
   for (int64_t i = grid_thread(); i < tree.pixels * d; i += grid_size()) {
-    const int64_t u = i / d, v = tree.pick[u];
-    const int c = static_cast<int>(i % d);
-    const ParentGradient parent = parent_of(tree, gradients, u);
-    const double f = tree.features[i], alpha = by_size ? 1.0 : alpha_of(1, picked_edge(tree, u, v).weight);
-    double total = static_cast<double>(gradients.pixels[i]) + mean_gradient(parent, f, alpha / parent.alpha, c);
-    total += gradients.factor[u] * (f - static_cast<double>(tree.features[v * d + c]));
+    const int64_t u = i / d;
+    const int c = static_cast<int>(i - u * d);
+    const double f = widen(tree.features[i]);
+    double total = widen(gradients.pixels[i]) + mean_gradient(parent_of(tree, gradients, u), f, share[u], c);
+    total += gradients.factor[u] * (f - widen(tree.features[int64_t(tree.pick[u]) * d + c]));
     // A pixel of another image or row never picks u, so borders need no check of their own. In an image one pixel wide, left and up are
     // the same neighbour.
     const int64_t neighbour[4] = {u - tree.width, tree.width > 1 ? u - 1 : -1, tree.width > 1 ? u + 1 : -1, u + tree.width};
     for (int64_t other : neighbour)
       if (other >= 0 && other < tree.pixels && tree.pick[other] == u)
-        total -= gradients.factor[other] * (static_cast<double>(tree.features[other * d + c]) - f);
+        total -= gradients.factor[other] * (widen(tree.features[other * d + c]) - f);
     gradients.pixels[i] = static_cast<float>(total);
   }
 }
@@ -246,8 +249,10 @@ std::tuple<Tensor, Tensor, Tensor> tree_mean_backward_cuda(
     settle<<<blocks_for((end - begin) * d), kThreads, 0, stream>>>(gradients, (begin - pixels) * d, (end - pixels) * d, 2 * (end - begin));
   }
   const bool pixels_by_size = levels == 2;
-  if (!pixels_by_size) pixel_factors<<<blocks_for(pixels), kThreads, 0, stream>>>(tree, gradients);
-  gather_pixels<<<blocks_for(pixels * d), kThreads, 0, stream>>>(tree, gradients, pixels_by_size);
+  keep.push_back(empty_on(features, {pixels}, ScalarType::Double));
+  double* share = mutable_data<double>(keep.back());
+  weigh_pixels<<<blocks_for(pixels), kThreads, 0, stream>>>(tree, gradients, share, pixels_by_size);
+  gather_pixels<<<blocks_for(pixels * d), kThreads, 0, stream>>>(tree, gradients, share);
   sum_self_terms<<<1, kThreads, 0, stream>>>(gradients.self_terms, kMaxBlocks, static_cast<int>(d), mutable_data<float>(to_slope),
                                              mutable_data<float>(to_bias));
   check(cudaGetLastError(), "launching the gradient of the tree's means");
