@@ -26,6 +26,7 @@ class Hierarchy(NamedTuple):
     Attributes:
         labels: ``[B, H, W]`` int32, region of each pixel, numbered per image in raster order of first pixels.
         num_regions: ``[B]`` int32.
+        offsets: ``[B + 1]`` int32, start of each image's regions, and their number.
         node: ``[R]`` int32, selected node of each region; regions that lie apart can share one.
         bbox: ``[R, 4]`` int32, inclusive ymin, xmin, ymax, xmax.
         size: ``[R]`` int32, pixels.
@@ -43,6 +44,7 @@ class Hierarchy(NamedTuple):
 
     labels: Tensor
     num_regions: Tensor
+    offsets: Tensor
     node: Tensor
     bbox: Tensor
     size: Tensor
@@ -169,7 +171,7 @@ def _(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
         return features.new_empty(nodes, dtype=torch.float64)
 
     return (
-        integers(batch, height, width), integers(batch), integers(regions), integers(regions, 4), integers(regions),
+        integers(batch, height, width), integers(batch), integers(batch + 1), integers(regions), integers(regions, 4), integers(regions),
         features.new_empty(regions, channels), integers(nodes + batch * height * width), integers(nodes + batch * height * width),
         features.new_empty(nodes, channels), features.new_empty(nodes, channels), integers(nodes), integers(nodes, 4), doubles(), doubles(),
         torch.empty(starts, dtype=torch.int64, device='cpu'))

@@ -10,7 +10,7 @@ from .reference.edge_weight import KERNELS
 
 
 def build_partition(features: Tensor, slope: Tensor, bias: Tensor, capacity: int, *, kernel: str = 'gaussian', compactness: float = 0.1,
-                    criterion: str = 'aicc', iota: float = 5.0, min_regions: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+                    criterion: str = 'aicc', iota: float = 5.0, min_regions: int = 6) -> tuple[Tensor, ...]:
     """The partition of :func:`build_hierarchy` in fields of a fixed length, for CUDA graphs and export: nothing waits for a GPU.
 
     Args:
@@ -25,7 +25,7 @@ def build_partition(features: Tensor, slope: Tensor, bias: Tensor, capacity: int
         min_regions: An image with at most this many regions is not merged further.
 
     Returns:
-        ``labels`` ``[B, H, W]`` int32, ``num_regions`` ``[B]`` int32, ``bbox`` ``[capacity, 4]`` int32, ``size`` ``[capacity]`` int32 and
+        ``labels`` ``[B, H, W]`` int32, ``num_regions`` ``[B]`` int32, ``offsets`` ``[B + 1]`` int32, ``bbox`` ``[capacity, 4]`` int32, ``size`` ``[capacity]`` int32 and
         ``mean`` ``[capacity, d]``; rows that no region needs are zero. Where the regions do not fit, everything is zero and
         ``num_regions`` is -1; on a GPU also where the features are not finite.
 
@@ -43,7 +43,7 @@ def build_partition(features: Tensor, slope: Tensor, bias: Tensor, capacity: int
 @torch.library.custom_op(
     'dht_mm::build_partition', mutates_args=(),
     schema='(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions,'
-    ' int capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor)')
+    ' int capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)')
 def _build_partition(features, slope, bias, kernel, compactness, criterion, iota, min_regions, capacity):
     if features.is_cuda and use_ext(features):
         return torch.ops.dht_mm_ext.build_partition(
@@ -53,9 +53,9 @@ def _build_partition(features, slope, bias, kernel, compactness, criterion, iota
                             min_regions=min_regions)
     if len(found.size) > capacity:
         return tuple(torch.full_like(tensor, value) for tensor, value in zip(
-            _empty_partition(features, capacity), (0, -1, 0, 0, 0), strict=True))
+            _empty_partition(features, capacity), (0, -1, 0, 0, 0, 0), strict=True))
     rows = (torch.cat([field, field.new_zeros(capacity - len(field), *field.shape[1:])]) for field in (found.bbox, found.size, found.mean))
-    return found.labels, found.num_regions, *rows
+    return found.labels, found.num_regions, found.offsets, *rows
 
 
 def _empty_partition(features: Tensor, capacity: int) -> tuple[Tensor, ...]:
@@ -64,7 +64,7 @@ def _empty_partition(features: Tensor, capacity: int) -> tuple[Tensor, ...]:
     def integers(*shape: int) -> Tensor:
         return features.new_empty(shape, dtype=torch.int32)
 
-    return (integers(batch, height, width), integers(batch), integers(capacity, 4), integers(capacity),
+    return (integers(batch, height, width), integers(batch), integers(batch + 1), integers(capacity, 4), integers(capacity),
             features.new_empty(capacity, channels))
 
 

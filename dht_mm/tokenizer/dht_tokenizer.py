@@ -99,8 +99,10 @@ class DHTTokenizer(BaseModule):
             if self.capacity is not None:
                 return self._with_color(self._fixed_partition(images))
             features, hierarchy = self._hierarchy(images)
-            mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],
-                             compactness=self.options['compactness'])
+            mean = hierarchy.mean
+            if torch.is_grad_enabled():
+                mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],
+                                 compactness=self.options['compactness'])
             partition = self._with_color(_partition(hierarchy, mean))
             if self.token_budget is not None:
                 parent = self.token_budget.assign(partition, self.training, self.options['kernel'])
@@ -120,8 +122,8 @@ class DHTTokenizer(BaseModule):
     def _fixed_partition(self, images: Tensor) -> Partition:
         if self.training:
             raise ValueError(f'capacity must be None in training, got {self.capacity}')
-        labels, num_regions, bbox, size, mean = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
-        return Partition(labels, num_regions, _offsets(num_regions), bbox, size, mean, color=mean)
+        labels, num_regions, offsets, bbox, size, mean = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
+        return Partition(labels, num_regions, offsets, bbox, size, mean, color=mean)
 
     def _features(self, images: Tensor) -> Tensor:
         return self.projection(images if images.dtype == torch.float64 else images.float())
@@ -136,9 +138,4 @@ class DHTTokenizer(BaseModule):
 
 def _partition(hierarchy: Hierarchy, mean: Tensor) -> Partition:
     """The result of a hierarchy; its colours are yet to be predicted."""
-    return Partition(hierarchy.labels, hierarchy.num_regions, _offsets(hierarchy.num_regions), hierarchy.bbox, hierarchy.size, mean,
-                     color=mean)
-
-
-def _offsets(num_regions: Tensor) -> Tensor:
-    return torch.cat([num_regions.new_zeros(1), num_regions.cumsum(0, dtype=num_regions.dtype)])
+    return Partition(hierarchy.labels, hierarchy.num_regions, hierarchy.offsets, hierarchy.bbox, hierarchy.size, mean, color=mean)

@@ -25,8 +25,9 @@ def test_is_the_hierarchys_partition_with_rows_of_zeros(device: str, backend: st
     with use_backend(backend):
         expected = build_hierarchy(*arguments)
         count = len(expected.size)
-        labels, num_regions, *packed = build_partition(*arguments, count + 5)
+        labels, num_regions, offsets, *packed = build_partition(*arguments, count + 5)
     assert torch.equal(labels, expected.labels) and torch.equal(num_regions, expected.num_regions)
+    assert torch.equal(offsets, expected.offsets)
     for field, reference in zip(packed, (expected.bbox, expected.size, expected.mean), strict=True):
         assert len(field) == count + 5
         assert torch.equal(field[:count], reference) and not field[count:].any()
@@ -37,10 +38,10 @@ def test_counts_say_when_the_regions_do_not_fit(device: str, backend: str):
     arguments = draw(*CASES[0], device)
     with use_backend(backend):
         count = len(build_hierarchy(*arguments).size)
-        exact, (labels, num_regions, *packed) = (build_partition(*arguments, capacity) for capacity in (count, count - 1))
+        exact, (labels, num_regions, *others) = (build_partition(*arguments, capacity) for capacity in (count, count - 1))
     assert int(exact[1].sum()) == count
     assert (num_regions == -1).all()
-    assert not any(field.any() for field in (labels, *packed))
+    assert not any(field.any() for field in (labels, *others))
 
 
 def test_features_that_are_not_finite_are_told(device: str):

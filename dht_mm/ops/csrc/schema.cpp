@@ -5,10 +5,11 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
   m.def("project(Tensor image, Tensor parameters, int channels, float eps) -> Tensor");
   m.def(
       "build_hierarchy(Tensor features, Tensor slope, Tensor bias, int kernel, float compactness, int criterion, float iota, "
-      "int min_regions) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "int min_regions) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "
+      "Tensor, Tensor)");
   m.def(
       "build_partition(Tensor features, Tensor slope, Tensor bias, int kernel, float compactness, int criterion, float iota, "
-      "int min_regions, int capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "int min_regions, int capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "tree_mean_backward(Tensor grad, Tensor features, Tensor slope, Tensor bias, Tensor node, Tensor parent, Tensor pick, "
       "Tensor node_mean, Tensor node_variance, Tensor node_size, Tensor node_bbox, Tensor node_alpha, Tensor level_starts, "

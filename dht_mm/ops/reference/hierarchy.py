@@ -200,13 +200,13 @@ def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, kernel: str, 
     packed, first_pixels = _label(node, levels, builder.batch, builder.height, builder.width)
 
     num_regions = torch.bincount(levels[0].image[first_pixels], minlength=builder.batch)
-    offsets = num_regions.cumsum(0) - num_regions
+    offsets = torch.cat([num_regions.new_zeros(1), num_regions.cumsum(0)])
     labels = (packed - offsets[levels[0].image]).view(builder.batch, builder.height, builder.width)
     merged = levels[1:]
     parents = torch.cat([level.parent + start for level, start in zip(levels[:-1], starts[1:], strict=False)] + [levels[-1].parent])
     picks = torch.cat([level.pick + start for level, start in zip(levels, starts, strict=False)])
     return (
-        labels.int(), num_regions.int(), node[first_pixels].int(),
+        labels.int(), num_regions.int(), offsets.int(), node[first_pixels].int(),
         statistics.merge_boxes(levels[0].box, packed, len(first_pixels)).T.contiguous().int(),
         torch.bincount(packed, minlength=len(first_pixels)).int(),
         torch.cat([level.mean for level in levels], 1)[:, node[first_pixels]].T.contiguous(),

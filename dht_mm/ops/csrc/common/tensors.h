@@ -16,8 +16,45 @@ namespace dht {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+inline int32_t dtype_code(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Byte:
+      return aoti_torch_dtype_uint8();
+    case ScalarType::Int:
+      return aoti_torch_dtype_int32();
+    case ScalarType::Long:
+      return aoti_torch_dtype_int64();
+    case ScalarType::Float:
+      return aoti_torch_dtype_float32();
+    case ScalarType::Double:
+      return aoti_torch_dtype_float64();
+    default:
+      STD_TORCH_CHECK(false, "no buffers of this dtype are made here");
+  }
+}
+
+inline std::vector<int64_t> strides_of(std::initializer_list<int64_t> shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * (shape.begin()[i] > 0 ? shape.begin()[i] : 1);
+  return strides;
+}
+
+// An uninitialised tensor beside another one. Calls the shim and not the dispatcher, which takes longer than a small kernel.
 inline Tensor empty_on(const Tensor& like, std::initializer_list<int64_t> shape, ScalarType dtype) {
-  return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.begin(), shape.size()), dtype);
+  int32_t device_type = 0;
+  AtenTensorHandle handle = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(shape.size()), shape.begin(), strides_of(shape).data(),
+                                                         dtype_code(dtype), device_type, like.get_device_index(), &handle));
+  return Tensor(handle);
+}
+
+// The first elements of a buffer, as a tensor of their own over the same memory.
+inline Tensor beginning_of(const Tensor& buffer, std::initializer_list<int64_t> shape) {
+  AtenTensorHandle handle = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch__reinterpret_tensor(buffer.get(), static_cast<int64_t>(shape.size()), shape.begin(),
+                                                               strides_of(shape).data(), 0, &handle));
+  return Tensor(handle);
 }
 
 template <class T>

@@ -520,7 +520,7 @@ void shift_into(const std::vector<int32_t>& values, int64_t shift, int32_t* out)
   for (size_t i = 0; i < values.size(); ++i) out[i] = static_cast<int32_t>(values[i] < 0 ? -1 : values[i] + shift);
 }
 
-using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Result pack(const Images& images, const Tensor& features, int64_t d, int64_t height, int64_t width) {
   const int64_t batch = static_cast<int64_t>(images.size()), num_pixels = height * width, pixels = batch * num_pixels;
@@ -531,7 +531,8 @@ Result pack(const Images& images, const Tensor& features, int64_t d, int64_t hei
   const int64_t merged = numbering.total - pixels;
 
   const Tensor labels = empty_on(features, {batch, height, width}, ScalarType::Int);
-  const Tensor num_regions = empty_on(features, {batch}, ScalarType::Int), node = empty_on(features, {total_regions}, ScalarType::Int);
+  const Tensor num_regions = empty_on(features, {batch}, ScalarType::Int), offsets = empty_on(features, {batch + 1}, ScalarType::Int);
+  const Tensor node = empty_on(features, {total_regions}, ScalarType::Int);
   const Tensor bbox = empty_on(features, {total_regions, 4}, ScalarType::Int), size = empty_on(features, {total_regions}, ScalarType::Int);
   const Tensor region_mean = empty_on(features, {total_regions, d}, ScalarType::Float);
   const Tensor parent = empty_on(features, {numbering.total}, ScalarType::Int), pick = empty_on(features, {numbering.total}, ScalarType::Int);
@@ -544,6 +545,7 @@ Result pack(const Images& images, const Tensor& features, int64_t d, int64_t hei
   for (size_t k = 0; k < numbering.start.size(); ++k) mutable_data<int64_t>(starts)[k] = numbering.start[k][0];
   mutable_data<int64_t>(starts)[numbering.start.size()] = numbering.total;
   int64_t row = 0;
+  mutable_data<int32_t>(offsets)[0] = 0;
   for (int64_t i = 0; i < batch; ++i) {
     const Image& image = images[i];
     std::copy(image.labels.begin(), image.labels.end(), mutable_data<int32_t>(labels) + i * num_pixels);
@@ -556,6 +558,7 @@ Result pack(const Images& images, const Tensor& features, int64_t d, int64_t hei
       image.copy_mean(r, mutable_data<float>(region_mean) + (row + r) * d);
     }
     row += count;
+    mutable_data<int32_t>(offsets)[i + 1] = static_cast<int32_t>(row);
     shift_into(image.pixel_pick, numbering.start[0][i], mutable_data<int32_t>(pick) + i * num_pixels);
     shift_into(image.pixel_parent, numbering.start[1][i], mutable_data<int32_t>(parent) + i * num_pixels);
     for (size_t k = 0; k < image.levels.size(); ++k) {
@@ -571,7 +574,7 @@ Result pack(const Images& images, const Tensor& features, int64_t d, int64_t hei
       std::copy(level.alpha.begin(), level.alpha.end(), mutable_data<double>(alpha) + at);
     }
   }
-  return {labels, num_regions, node, bbox, size, region_mean, parent, pick, mean, variance, node_size, node_box, score, alpha, starts};
+  return {labels, num_regions, offsets, node, bbox, size, region_mean, parent, pick, mean, variance, node_size, node_box, score, alpha, starts};
 }
 
 }  // namespace

@@ -49,7 +49,8 @@ struct Corner {
 
 // Place of a pixel in the square, kOutside if it lies elsewhere.
 __device__ __forceinline__ int32_t place_in(const Corner& corner, const Shape& shape, int64_t pixel) {
-  const int32_t within = static_cast<int32_t>(pixel - corner.image_start), y = within / shape.width - corner.top, x = within % shape.width - corner.left;
+  const int32_t within = static_cast<int32_t>(pixel - corner.image_start), row = shape.by_row.quotient(within);
+  const int32_t y = row - corner.top, x = within - row * shape.width - corner.left;
   return y >= 0 && y < kSquare && x >= 0 && x < kSquare ? y * kSquare + x : kOutside;
 }
 
@@ -139,7 +140,7 @@ __device__ __forceinline__ int32_t open_parent(const Forest& forest, const Shape
   const int32_t pixel = level == 0 ? first : forest.first_pixel[range.start - shape.pixels + first];
   forest.first_pixel[row] = pixel;
   family.child_start[place] = start;
-  if (pixel % shape.num_pixels == 0) images.start[(level + 1) * (shape.batch + 1) + pixel / shape.num_pixels] = place;
+  if (shape.within_image(pixel) == 0) images.start[(level + 1) * (shape.batch + 1) + shape.image_of(pixel)] = place;
   if (children <= kLong) return start;
   const int32_t end = range.count - atomicAdd(counters->long_children + level + 1, children);
   family.long_parents[atomicAdd(counters->num_long + level + 1, 1)] = {place, end - children, end};

@@ -70,8 +70,9 @@ __global__ void collect_edges(Forest forest, Shape shape, Rules rules, const Ima
     const int64_t u = begin + threadIdx.x;
     bool right = false, down = false;
     int2 to_right{0, 0}, to_down{0, 0};
-    if (u < shape.pixels && images.active[shape.batch + u / shape.num_pixels]) {
-      const int32_t within = static_cast<int32_t>(u % shape.num_pixels), y = within / w, x = within % w, mine = p[u] - first;
+    if (u < shape.pixels && images.active[shape.batch + shape.image_of(u)]) {
+      const auto [x, y] = shape.place(u);
+      const int32_t mine = p[u] - first;
       if (x + 1 < w && p[u] != p[u + 1]) {
         right = y == 0 || !continues_border(p, u, 1, w);
         to_right = {mine, p[u + 1] - first};
@@ -98,7 +99,7 @@ __global__ void lift_edges(Forest forest, Shape shape, Rules rules, const Images
     if (i >= count) return false;
     const int32_t first = forest.parent[start + edges[i].x];
     edge = {first - next, forest.parent[start + edges[i].y] - next};
-    return edge.x != edge.y && images.active[(level + 1) * shape.batch + forest.first_pixel[first - shape.pixels] / shape.num_pixels];
+    return edge.x != edge.y && images.active[(level + 1) * shape.batch + shape.image_of(forest.first_pixel[first - shape.pixels])];
   };
   for (int64_t begin = int64_t(blockIdx.x) * 2 * kThreads; begin < count; begin += 2 * grid_size()) {
     const int32_t i = static_cast<int32_t>(begin) + 2 * threadIdx.x;

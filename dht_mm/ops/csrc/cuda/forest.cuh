@@ -26,6 +26,14 @@ struct Counters {
 struct Shape {
   int32_t batch, height, width, num_pixels, channels;
   int64_t pixels;
+  Divider by_image, by_row;  // pixels by num_pixels, and within an image by width
+
+  __device__ __forceinline__ int32_t image_of(int64_t pixel) const { return by_image.quotient(static_cast<int32_t>(pixel)); }
+  __device__ __forceinline__ int32_t within_image(int64_t pixel) const { return by_image.remainder(static_cast<int32_t>(pixel)); }
+  __device__ __forceinline__ int2 place(int64_t pixel) const {
+    const int32_t within = within_image(pixel), y = by_row.quotient(within);
+    return {within - y * width, y};
+  }
 };
 
 struct Rules {

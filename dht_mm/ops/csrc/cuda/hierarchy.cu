@@ -60,14 +60,15 @@ Call call_of(const Tensor& features, const Tensor& slope, const Tensor& bias, in
   STD_TORCH_CHECK(batch < (1 << 29) && height < (1 << 29) && width < (1 << 29) && batch * height < (1 << 29) && batch * height * width < (1 << 29),
                   "features must have fewer than 2^29 pixels in a batch, got ", batch, " images of ", height, " x ", width);
   const Shape shape{static_cast<int32_t>(batch), static_cast<int32_t>(height), static_cast<int32_t>(width),
-                    static_cast<int32_t>(height * width), static_cast<int32_t>(d), batch * height * width};
+                    static_cast<int32_t>(height * width), static_cast<int32_t>(d), batch * height * width,
+                    Divider(static_cast<int32_t>(height * width)), Divider(static_cast<int32_t>(width))};
   return {features, slope, bias, shape,
           {static_cast<Kernel>(kernel), compactness, static_cast<Criterion>(criterion), iota,
            static_cast<int32_t>(std::min<int64_t>(min_regions, INT32_MAX))}};
 }
 
-using Partition = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
-using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Partition = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 class Run {
  public:
@@ -98,18 +99,18 @@ class Run {
     build();
   }
 
-  // Waits for the counters. Returns whether everything fitted; then `hierarchy` has the result.
+  // Packs what there probably is and waits for the counters. Returns whether the forest fitted; then `hierarchy` has the result.
   bool read_back();
   Result hierarchy();
   // The partition in packed fields of a fixed number of rows.
   Partition partition(int64_t capacity) {
     const Packed packed = pack(capacity);
-    return {packed.labels, packed.num_regions, packed.bbox, packed.size, packed.mean};
+    return {packed.labels, packed.num_regions, packed.offsets, packed.bbox, packed.size, packed.mean};
   }
 
  private:
   struct Packed {
-    Tensor labels, num_regions, node, bbox, size, mean;
+    Tensor labels, num_regions, offsets, node, bbox, size, mean;
   };
 
   // Places the scratch buffers; those that start out as zero come first. Returns how many bytes these are.
@@ -168,6 +169,7 @@ class Run {
   int levels_;
   bool eight_;  // eight channels in rows of 32 bytes, the published size, for which there are kernels of their own
   Tensor scratch_, pick_, parent_, mean_, variance_, size_, box_, score_, alpha_;
+  Packed guess_;
   Forest forest_{};
   Family family_{};
   Images images_{};
@@ -191,7 +193,7 @@ __global__ void largest_features(Forest forest, Shape shape, Images images, Coun
   for (int64_t i = grid_thread(); i < shape.pixels * shape.channels; i += grid_size()) {
     const uint32_t bits = __float_as_uint(forest.features[i]) & 0x7FFFFFFFu;
     if (bits >= 0x7F800000) counters->not_finite = 1;
-    atomicMax(images.largest + i / shape.channels / shape.num_pixels, bits);
+    atomicMax(images.largest + shape.image_of(i / shape.channels), bits);
   }
 }
 
@@ -235,7 +237,8 @@ void Run::merge(int level) {
   launch(number_components, num_tiles(level_work(level)) * kThreads, forest_, shape_, images_, counters_, level, family_, tiles_of(level));
   launch(adopt, level_work(level), forest_, counters_, level, family_);
   const auto close = level == 0 ? eight_ ? close_level<8, true> : close_level<0, true> : eight_ ? close_level<8, false> : close_level<0, false>;
-  launch(close, level_work(level + 1), source(), images_, counters_, level + 1, family_, best_);
+  launch(close, level_work(level + 1), source(), images_, counters_, level + 1, family_);
+  launch(level == 0 ? finish_level<true> : finish_level<false>, level_work(level + 1), source(), images_, counters_, level + 1, family_, best_);
 }
 
 // Edges between the regions of level + 1, offered to them.
@@ -256,6 +259,8 @@ void Run::select() {
 }
 
 bool Run::read_back() {
+  // More regions than this are rare; then they are packed again.
+  guess_ = pack(shape_.pixels / 48 + 16 * shape_.batch);
   check(cudaMemcpyAsync(&host_, counters_, sizeof host_, cudaMemcpyDeviceToHost, stream_), "reading the counters");
   check(cudaStreamSynchronize(stream_), "building the hierarchy");
   STD_TORCH_CHECK(!host_.not_finite, "features must be finite: the images or the weights hold NaN or infinite values");
@@ -264,27 +269,27 @@ bool Run::read_back() {
 
 Run::Packed Run::pack(int64_t capacity) {
   const Packed packed{empty_on(like_, {shape_.batch, shape_.height, shape_.width}, ScalarType::Int),
-                      empty_on(like_, {shape_.batch}, ScalarType::Int), empty_on(like_, {capacity}, ScalarType::Int),
+                      empty_on(like_, {shape_.batch}, ScalarType::Int), empty_on(like_, {shape_.batch + 1}, ScalarType::Int),
+                      empty_on(like_, {capacity}, ScalarType::Int),
                       empty_on(like_, {capacity, 4}, ScalarType::Int), empty_on(like_, {capacity}, ScalarType::Int),
                       empty_on(like_, {capacity, shape_.channels}, ScalarType::Float)};
-  const Regions regions{mutable_data<int32_t>(packed.labels), mutable_data<int32_t>(packed.num_regions), mutable_data<int32_t>(packed.node),
-                        mutable_data<Box>(packed.bbox), mutable_data<int32_t>(packed.size), mutable_data<float>(packed.mean), capacity};
-  launch(open_regions, std::max<int64_t>(capacity, shape_.batch), shape_, counters_, outcome_, regions);
+  const Regions regions{mutable_data<int32_t>(packed.labels), mutable_data<int32_t>(packed.num_regions), mutable_data<int32_t>(packed.offsets),
+                        mutable_data<int32_t>(packed.node), mutable_data<Box>(packed.bbox), mutable_data<int32_t>(packed.size), mutable_data<float>(packed.mean), capacity};
+  launch(open_regions, std::max<int64_t>(capacity, shape_.batch + 1), shape_, counters_, outcome_, regions);
   launch(write_regions, level_work(1), forest_, shape_, counters_, outcome_, regions);
   launch(paint_labels, shape_.pixels, forest_, shape_, counters_, outcome_, regions);
   return packed;
 }
 
-Tensor rows(const Tensor& buffer, int64_t count) { return torch::stable::narrow(const_cast<Tensor&>(buffer), 0, 0, count); }
-
 Result Run::hierarchy() {
-  const int64_t nodes = host_.level_start[levels_ + 2], merged = nodes - shape_.pixels;
-  const Packed packed = pack(host_.num_regions);
+  const int64_t nodes = host_.level_start[levels_ + 2], merged = nodes - shape_.pixels, count = host_.num_regions, d = shape_.channels;
+  const Packed packed = count <= guess_.size.size(0) ? guess_ : pack(count);
   const Tensor starts = torch::stable::empty({levels_ + 3}, ScalarType::Long);
   for (int level = 0; level < levels_ + 3; ++level) mutable_data<int64_t>(starts)[level] = host_.level_start[level];
-  return {packed.labels, packed.num_regions, packed.node, packed.bbox, packed.size, packed.mean, rows(parent_, nodes), rows(pick_, nodes),
-          rows(mean_, merged), rows(variance_, merged), rows(size_, merged), rows(box_, merged), rows(score_, merged), rows(alpha_, merged),
-          starts};
+  return {packed.labels, packed.num_regions, packed.offsets, beginning_of(packed.node, {count}), beginning_of(packed.bbox, {count, 4}),
+          beginning_of(packed.size, {count}), beginning_of(packed.mean, {count, d}), beginning_of(parent_, {nodes}), beginning_of(pick_, {nodes}),
+          beginning_of(mean_, {merged, d}), beginning_of(variance_, {merged, d}), beginning_of(size_, {merged}),
+          beginning_of(box_, {merged, 4}), beginning_of(score_, {merged}), beginning_of(alpha_, {merged}), starts};
 }
 
 }  // namespace

@@ -34,6 +34,20 @@ inline cudaStream_t current_stream(const Tensor& tensor) {
   return static_cast<cudaStream_t>(stream);
 }
 
+// Division of numbers below 2^31 by one that is the same for all threads, as a product and a shift.
+struct Divider {
+  uint32_t divisor, factor, shift;
+
+  explicit Divider(int32_t by) : divisor(static_cast<uint32_t>(by)), shift(0) {
+    while ((uint64_t(1) << shift) < divisor) ++shift;
+    factor = static_cast<uint32_t>((((uint64_t(1) << shift) - divisor) << 32) / divisor + 1);
+  }
+  __device__ __forceinline__ int32_t quotient(int32_t x) const {
+    return static_cast<int32_t>((__umulhi(static_cast<uint32_t>(x), factor) + static_cast<uint32_t>(x)) >> shift);
+  }
+  __device__ __forceinline__ int32_t remainder(int32_t x) const { return x - quotient(x) * static_cast<int32_t>(divisor); }
+};
+
 __device__ __forceinline__ int64_t grid_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ int64_t grid_size() { return int64_t(gridDim.x) * blockDim.x; }
 

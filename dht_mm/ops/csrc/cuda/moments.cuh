@@ -126,7 +126,7 @@ __device__ __forceinline__ void close_by_warp(const Generation<Pixels>& children
   const int64_t first_row = int64_t(level.start) - source.shape.pixels + first_parent;
   const int bits = size_bits(num_pixels);
   if (lane < count) {
-    const int32_t image = source.forest.first_pixel[first_row + lane] / num_pixels;
+    const int32_t image = source.shape.image_of(source.forest.first_pixel[first_row + lane]);
     nursery.child_start[lane] = family.child_start[first_parent + lane];
     nursery.exponent[lane] = static_cast<int32_t>(feature_exponent(__uint_as_float(images.largest[image])));
     if (lane == count - 1) nursery.child_start[count] = family.child_start[first_parent + count];
@@ -199,7 +199,7 @@ __device__ __forceinline__ Extent no_extent() {
 }
 
 __device__ __forceinline__ Box pixel_box(int64_t pixel, const Shape& shape) {
-  const int32_t within = static_cast<int32_t>(pixel % shape.num_pixels), y = within / shape.width, x = within % shape.width;
+  const auto [x, y] = shape.place(pixel);
   return {y, x, y, x};
 }
 
@@ -253,7 +253,7 @@ __device__ __forceinline__ void finish_parent(const Source& source, const Images
   forest.size[row] = extent.size;
   forest.box[row] = extent.box;
   forest.below[row] = extent.below;
-  const int32_t image = forest.first_pixel[row] / shape.num_pixels;
+  const int32_t image = shape.image_of(forest.first_pixel[row]);
   const bool active = images.active[(level - 1) * shape.batch + image];
   const double score = active ? score_node(source, row) : -__longlong_as_double(kInfinityBits);
   forest.score[row] = score;
@@ -280,34 +280,43 @@ __device__ __forceinline__ void update_active(const Shape& shape, const Images& 
   }
 }
 
-// Statistics, scores and self edges of the parents in `level`: a warp takes up to 32 parents, a block each of those with many children.
+// Moments of the parents in `level`: a warp takes up to 32 parents, a block each of those with many children.
 template <int D, bool Pixels>
-__global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images images, Counters* counters, int level, Family family, unsigned long long* best) {
+__global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images images, const Counters* counters, int level, Family family) {
   __shared__ Nursery nurseries[kThreads / 32];
+  if (__syncthreads_or(counters->overflow)) return;
+  const Range range = level_range(counters, level);
+  const Generation<Pixels> children{source, counters->level_start[level - 1] - source.shape.pixels};
+  // Where parents are few it is the way through one warp that takes time, and not the work.
+  const int32_t group_parents = range.count > 1 << 17 ? kGroupParents : 1;
+  for (int64_t warp = grid_thread() / 32; warp * 4 * group_parents < range.count; warp += grid_size() / 32)
+    close_by_warp<D>(children, family, images, nurseries[threadIdx.x / 32], range, static_cast<int32_t>(warp) * 4 * group_parents, group_parents);
+  for (int32_t i = blockIdx.x; i < counters->num_long[level]; i += gridDim.x) {
+    const LongParent parent = family.long_parents[i];
+    const int64_t row = range.start - source.shape.pixels + parent.place;
+    const Units units = image_units(images, source.shape.image_of(source.forest.first_pixel[row]), source.shape.num_pixels);
+    close_by_block(children, Members{family.child, parent.begin, parent.end}, family.weight, units, row);
+  }
+}
+
+// Extents, scores and self edges of the parents in `level`.
+template <bool Pixels>
+__global__ void finish_level(Source source, Images images, Counters* counters, int level, Family family, unsigned long long* best) {
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
   const int64_t first_row = range.start - source.shape.pixels;
   const Generation<Pixels> children{source, counters->level_start[level - 1] - source.shape.pixels};
-  // Where parents are few it is the way through one warp that takes time, and not the work.
-  const int32_t group_parents = range.count > 1 << 17 ? kGroupParents : 1, lane = threadIdx.x % 32;
-  for (int64_t warp = grid_thread() / 32; warp * 4 * group_parents < range.count; warp += grid_size() / 32) {
-    const int32_t first = static_cast<int32_t>(warp) * 4 * group_parents, p = first + lane;
-    close_by_warp<D>(children, family, images, nurseries[threadIdx.x / 32], range, first, group_parents);
-    __syncwarp();
-    const bool mine = lane < 4 * group_parents && p < range.count;
-    const int32_t begin = mine ? family.child_start[p] : 0, end = mine ? family.child_start[p + 1] : 0;
+  for (int64_t p = grid_thread(); p < range.count; p += grid_size()) {
+    const int32_t begin = family.child_start[p], end = family.child_start[p + 1];
     Extent extent = no_extent();
     for (int32_t i = begin; i < end; ++i) extent = unite(extent, extent_of(children, family.child[i]));
-    if (begin < end) finish_parent(source, images, level, p, first_row + p, extent, best);
+    if (begin < end) finish_parent(source, images, level, static_cast<int32_t>(p), first_row + p, extent, best);
   }
   for (int32_t i = blockIdx.x; i < counters->num_long[level]; i += gridDim.x) {
     const LongParent parent = family.long_parents[i];
-    const int64_t row = first_row + parent.place;
-    const Members members{family.child, parent.begin, parent.end};
-    const Units units = image_units(images, source.forest.first_pixel[row] / source.shape.num_pixels, source.shape.num_pixels);
-    close_by_block(children, members, family.weight, units, row);
-    const Extent extent = extent_by_block(children, members);
-    if (threadIdx.x == 0) finish_parent(source, images, level, parent.place, row, extent, best);
+    const Extent extent = extent_by_block(children, Members{family.child, parent.begin, parent.end});
+    if (threadIdx.x == 0) finish_parent(source, images, level, parent.place, first_row + parent.place, extent, best);
+    __syncthreads();
   }
   update_active(source.shape, images, counters, level, source.rules.min_regions);
 }
@@ -319,7 +328,7 @@ __global__ void adopt_for_images(Forest forest, Shape shape, Counters* counters,
   const int32_t next = range.start + range.count;
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
     const int32_t node = range.start + static_cast<int32_t>(u);
-    forest.parent[node] = next + static_cast<int32_t>(level == 0 ? u : forest.first_pixel[node - shape.pixels]) / shape.num_pixels;
+    forest.parent[node] = next + shape.image_of(level == 0 ? u : forest.first_pixel[node - shape.pixels]);
     forest.pick[node] = node;
   }
   if (grid_thread() == 0) counters->level_start[level + 2] = next + shape.batch;

@@ -110,9 +110,9 @@ __global__ void pick_pixels(Forest forest, Shape shape, Rules rules, Family fami
 __global__ void pick_pixels_any(Forest forest, Shape shape, Rules rules, Family family, Images images, Counters* counters) {
   const int32_t w = shape.width, d = shape.channels;
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int64_t image = u / shape.num_pixels;
-    const int32_t within = static_cast<int32_t>(u % shape.num_pixels), y = within / w, x = within % w;
-    const auto offer = [&](int32_t step, bool exists) {
+    const int64_t image = shape.image_of(u);
+    const auto [x, y] = shape.place(u);
+    const auto offer = [&, u](int32_t step, bool exists) {
       const Features here{forest.features + u * d, 1}, there{forest.features + (exists ? u + step : u) * d, 1};
       return weigh_pixels(here, there, d, rules, exists);
     };

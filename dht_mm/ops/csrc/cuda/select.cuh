@@ -7,10 +7,13 @@
 
 namespace dht {
 
-// What a region of level 1 selects (-1 where its pixels prefer themselves), and its root among the regions with the same choice.
+// What a region of level 1 selects (-1 where its pixels prefer themselves), and its root among the regions with the same choice; kWhole is
+// added where all that lies below the choice has this root from the beginning.
 struct alignas(8) Selection {
   int32_t node, root;
 };
+
+constexpr int32_t kWhole = 1 << 30;
 
 // Regions of the result under construction.
 struct Outcome {
@@ -43,7 +46,8 @@ __global__ void choose_nodes(Forest forest, Shape shape, const Counters* counter
     const double score = forest.score[best - shape.pixels];
     int32_t unit = node;
     while (unit != best && forest.below[forest.parent[unit] - shape.pixels] <= score) unit = forest.parent[unit];
-    outcome.selection[u] = {score >= own ? best : -1, forest.parent[forest.first_pixel[unit - shape.pixels]] - range.start};
+    const int32_t root = forest.parent[forest.first_pixel[unit - shape.pixels]] - range.start;
+    outcome.selection[u] = {score >= own ? best : -1, unit == best ? root + kWhole : root};
   }
 }
 
@@ -70,18 +74,17 @@ __device__ __forceinline__ void join(Selection* selection, int32_t a, int32_t b)
   }
 }
 
-// Joins neighbouring regions of level 1 that selected the same node. Most have the same root from the beginning.
+// Joins neighbouring regions of level 1 that selected the same node.
 __global__ void join_choices(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
   if (counters->overflow) return;
   const int32_t first = counters->level_start[1], w = shape.width;
   const int32_t* p = forest.parent;
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int32_t within = static_cast<int32_t>(u % shape.num_pixels), mine = p[u];
-    const int32_t right = within % w + 1 < w ? p[u + 1] : mine, below = within + w < shape.num_pixels ? p[u + w] : mine;
-    if (right == mine && below == mine) continue;
+    const int32_t mine = p[u];
     const Selection here = outcome.selection[mine - first];
-    if (here.node < 0) continue;
-    for (int32_t other : {right, below}) {
+    if (here.node < 0 || here.root >= kWhole) continue;
+    const auto [x, y] = shape.place(u);
+    for (int32_t other : {x + 1 < w ? p[u + 1] : mine, y + 1 < shape.height ? p[u + w] : mine}) {
       if (other == mine) continue;
       const Selection there = outcome.selection[other - first];
       if (there.node == here.node && there.root != here.root) join(outcome.selection, mine - first, other - first);
@@ -93,8 +96,11 @@ __global__ void flatten_choices(const Counters* counters, Outcome outcome) {
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
-    int32_t node = static_cast<int32_t>(u);
-    while (outcome.selection[node].root != node) node = outcome.selection[node].root;
+    int32_t node = outcome.selection[u].root;
+    if (node < kWhole)
+      while (outcome.selection[node].root != node) node = outcome.selection[node].root;
+    else
+      node -= kWhole;
     outcome.selection[u].root = node;
   }
 }
@@ -123,7 +129,7 @@ __global__ void number_regions(Forest forest, Shape shape, Counters* counters, O
       if (root[i] == -2) continue;
       const int32_t u = scan.item(i);
       *(root[i] < 0 ? outcome.pixel_number + u : outcome.number + root[i]) = number;
-      if (u % shape.num_pixels == 0) outcome.image_start[u / shape.num_pixels] = number;
+      if (shape.within_image(u) == 0) outcome.image_start[shape.image_of(u)] = number;
       number += 1;
     }
     if (!scan.is_last_thread()) continue;
@@ -136,6 +142,7 @@ __global__ void number_regions(Forest forest, Shape shape, Counters* counters, O
 struct Regions {
   int32_t* labels;       // [B, H, W]
   int32_t* num_regions;  // [B]
+  int32_t* offsets;      // [B + 1]
   int32_t* node;         // [R]
   Box* box;              // [R]
   int32_t* size;         // [R]
@@ -148,7 +155,7 @@ __device__ __forceinline__ bool fits(const Counters* counters, const Regions& re
   return !counters->overflow && !counters->not_finite && counters->num_regions <= regions.capacity;
 }
 
-// Starts the sums of the regions. Rows that no region needs stay at zero; counts are -1 where there is no result.
+// Starts the sums of the regions. Rows that no region needs stay at zero; counts are -1 and offsets 0 where there is no result.
 __global__ void open_regions(Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
   const bool good = fits(counters, regions);
   const int64_t used = good ? counters->num_regions : 0;
@@ -159,8 +166,10 @@ __global__ void open_regions(Shape shape, const Counters* counters, Outcome outc
     regions.node[r] = 0;
     for (int c = 0; c < shape.channels; ++c) regions.mean[r * shape.channels + c] = 0.0f;
   }
-  for (int64_t i = grid_thread(); i < shape.batch; i += grid_size())
-    regions.num_regions[i] = good ? outcome.image_start[i + 1] - outcome.image_start[i] : -1;
+  for (int64_t i = grid_thread(); i <= shape.batch; i += grid_size()) {
+    regions.offsets[i] = good ? outcome.image_start[i] : 0;
+    if (i < shape.batch) regions.num_regions[i] = good ? outcome.image_start[i + 1] - outcome.image_start[i] : -1;
+  }
 }
 
 __device__ __forceinline__ void write_node(const Forest& forest, const Shape& shape, int32_t node, int64_t region, const Regions& regions) {
@@ -189,7 +198,7 @@ __global__ void write_regions(Forest forest, Shape shape, const Counters* counte
     if (selection.root == u) write_node(forest, shape, selection.node, region, regions);
     atomicAdd(regions.size + region, forest.size[first_row + u]);
     add_box(regions.box + region, forest.box[first_row + u]);
-    outcome.selection[u].root = region - outcome.image_start[forest.first_pixel[first_row + u] / shape.num_pixels];
+    outcome.selection[u].root = region - outcome.image_start[shape.image_of(forest.first_pixel[first_row + u])];
   }
 }
 
@@ -210,7 +219,7 @@ __global__ void paint_labels(Forest forest, Shape shape, const Counters* counter
     write_node(forest, shape, static_cast<int32_t>(u), region, regions);
     regions.size[region] = 1;
     regions.box[region] = pixel_box(u, shape);
-    regions.labels[u] = region - outcome.image_start[u / shape.num_pixels];
+    regions.labels[u] = region - outcome.image_start[shape.image_of(u)];
   }
 }
 
