@@ -25,9 +25,9 @@ def build_partition(features: Tensor, slope: Tensor, bias: Tensor, capacity: int
         min_regions: An image with at most this many regions is not merged further.
 
     Returns:
-        ``labels`` ``[B, H, W]`` int32, ``num_regions`` ``[B]`` int32, ``offsets`` ``[B + 1]`` int32, ``bbox`` ``[capacity, 4]`` int32, ``size`` ``[capacity]`` int32 and
-        ``mean`` ``[capacity, d]``; rows that no region needs are zero. Where the regions do not fit, everything is zero and
-        ``num_regions`` is -1; on a GPU also where the features are not finite.
+        ``labels`` ``[B, H, W]`` int32, ``num_regions`` ``[B]`` int32, ``offsets`` ``[B + 1]`` int32, ``bbox`` ``[capacity, 4]`` int32,
+        ``size`` ``[capacity]`` int32 and ``mean`` ``[capacity, d]``; rows that no region needs are zero. Where the regions do not fit,
+        everything is zero and ``num_regions`` is -1; on a GPU also where the features are not finite.
 
     Raises:
         TypeError: ``compactness`` or ``iota`` is not a number.

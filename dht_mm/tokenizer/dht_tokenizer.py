@@ -122,8 +122,8 @@ class DHTTokenizer(BaseModule):
     def _fixed_partition(self, images: Tensor) -> Partition:
         if self.training:
             raise ValueError(f'capacity must be None in training, got {self.capacity}')
-        labels, num_regions, offsets, bbox, size, mean = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
-        return Partition(labels, num_regions, offsets, bbox, size, mean, color=mean)
+        fields = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
+        return Partition(*fields, color=fields[-1])
 
     def _features(self, images: Tensor) -> Tensor:
         return self.projection(images if images.dtype == torch.float64 else images.float())

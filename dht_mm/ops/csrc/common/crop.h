@@ -60,8 +60,10 @@ DHT_HD Taps taps_at(const Region& region, int32_t width, int32_t i, int32_t j) {
   const int32_t up = region.y.steps - down, left = region.x.steps - right;
   const int64_t above = int64_t(region.y.low + y) * width + region.x.low, below = above + (y < region.y.extent ? width : 0);
   const int32_t next = x + (x < region.x.extent);
+  const double above_share = widen(uint32_t(up)), below_share = widen(uint32_t(down)), left_share = widen(uint32_t(left));
+  const double right_share = widen(uint32_t(right));
   return {{above + x, above + next, below + x, below + next},
-          {double(up) * left, double(up) * right, double(down) * left, double(down) * right}};
+          {above_share * left_share, above_share * right_share, below_share * left_share, below_share * right_share}};
 }
 
 // What a touched pixel lies under: points `first` to `last` along one axis, none if first > last.
@@ -83,19 +85,19 @@ DHT_HD Reach reach_of(const Axis& axis, int32_t touched) {
 // Weight of a pixel at a point that reaches it.
 DHT_HD double reach_weight(const Axis& axis, const Reach& reach, int32_t point) {
   const int32_t distance = axis.extent * point - (reach.pixel - axis.low) * axis.steps;
-  return axis.steps - (distance < 0 ? -distance : distance);
+  return widen(static_cast<uint32_t>(axis.steps - (distance < 0 ? -distance : distance)));
 }
 
-// Gradient of a pixel: that of the points which reach it, weighted. `grad` is one channel, [points, points].
+// Gradient of a pixel times weight_unit: that of the points which reach it, weighted. `grad` is one channel, [points, points].
 DHT_HD double gathered_gradient(const Region& region, const Reach& y, const Reach& x, const float* grad) {
   double total = 0.0;
   for (int32_t i = y.first; i <= y.last; ++i) {
     const float* line = grad + int64_t(i) * region.x.points;
     double across = 0.0;
-    for (int32_t j = x.first; j <= x.last; ++j) across += reach_weight(region.x, x, j) * static_cast<double>(line[j]);
+    for (int32_t j = x.first; j <= x.last; ++j) across += reach_weight(region.x, x, j) * widen(line[j]);
     total += reach_weight(region.y, y, i) * across;
   }
-  return total / weight_unit(region);
+  return total;
 }
 
 // Units of an image's gradients. The weights of a point add up to one, so no sum exceeds that of all points.

@@ -43,8 +43,8 @@ inline std::vector<int64_t> strides_of(std::initializer_list<int64_t> shape) {
 inline Tensor empty_on(const Tensor& like, std::initializer_list<int64_t> shape, ScalarType dtype) {
   int32_t device_type = 0;
   AtenTensorHandle handle = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(shape.size()), shape.begin(), strides_of(shape).data(),
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(shape.size()), shape.begin(), strides_of(shape).data(),
                                                          dtype_code(dtype), device_type, like.get_device_index(), &handle));
   return Tensor(handle);
 }
@@ -52,7 +52,7 @@ inline Tensor empty_on(const Tensor& like, std::initializer_list<int64_t> shape,
 // The first elements of a buffer, as a tensor of their own over the same memory.
 inline Tensor beginning_of(const Tensor& buffer, std::initializer_list<int64_t> shape) {
   AtenTensorHandle handle = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch__reinterpret_tensor(buffer.get(), static_cast<int64_t>(shape.size()), shape.begin(),
+  TORCH_ERROR_CODE_CHECK(aoti_torch__reinterpret_tensor(buffer.get(), static_cast<int64_t>(shape.size()), shape.begin(),
                                                                strides_of(shape).data(), 0, &handle));
   return Tensor(handle);
 }

@@ -80,7 +80,7 @@ void sample_region(const Crop& crop, const float* image, const float* shift, int
   }
 }
 
-// The transpose of interpolate: gradients of one plane of samples to those of the touched pixels.
+// The transpose of interpolate: gradients of one plane of samples to those of the touched pixels, times weight_unit.
 DHT_SIMD void spread(const Region& region, const Line& y, const Line& x, const float* grad, double* across, double* touched) {
   const int64_t columns = static_cast<int64_t>(x.pixel.size()), pixels = static_cast<int64_t>(y.pixel.size()) * columns;
   const int32_t points = region.x.points;
@@ -97,13 +97,12 @@ DHT_SIMD void spread(const Region& region, const Line& y, const Line& x, const f
     for (int64_t t = 0; t < columns; ++t) above[t] += up * across[t];
     for (int64_t t = 0; t < columns; ++t) below[t] += down * across[t];
   }
-  const double unit = weight_unit(region);
-  for (int64_t t = 0; t < pixels; ++t) touched[t] /= unit;
 }
 
 // Adds one region's gradients, [C, points, points], to those of the pixels that it touches or of their regions.
 void spread_region(const Crop& crop, const float* grad, int64_t row, bool per_region, double forward, Scratch& scratch, int64_t* sums) {
   const Region region = region_of(crop, row);
+  const double scale = forward / weight_unit(region);
   const int64_t first = crop.regions.num_pixels * region.image, channels = crop.channels, points = int64_t(crop.points) * crop.points;
   set_line(region.y, scratch.y);
   set_line(region.x, scratch.x);
@@ -117,7 +116,7 @@ void spread_region(const Crop& crop, const float* grad, int64_t row, bool per_re
         const int64_t pixel = first + int64_t(y) * crop.regions.width + x;
         const int64_t target = per_region ? crop.regions.offsets[region.image] + crop.regions.labels[pixel] : pixel;
         int64_t& sum = sums[target * channels + c];
-        sum = wrapping_sum(sum, round_to_int64(*touched++ * forward));
+        sum = wrapping_sum(sum, round_to_int64(*touched++ * scale));
       }
     }
   }

@@ -61,7 +61,7 @@ __device__ __forceinline__ TouchedColumn touched_column(const Crop& crop, const 
 __global__ void spread_gradients(Crop crop, const float* grad, const float* largest, bool per_region, int64_t* sums) {
   const int64_t row = blockIdx.x, points = int64_t(crop.points) * crop.points;
   const Region region = region_of(crop, row);
-  const double forward = crop_units(crop, largest[region.image], region.image).forward;
+  const double forward = crop_units(crop, largest[region.image], region.image).forward / weight_unit(region);
   const int32_t columns = num_touched(region.x) * ((num_touched(region.y) - 1) / kRun + 1);
   for (int32_t i = threadIdx.x; i < columns; i += blockDim.x) {
     const TouchedColumn column = touched_column(crop, region, i, per_region);
