@@ -245,9 +245,9 @@ void Run::merge(int level) {
 void Run::find_edges(int level) {
   const auto capacity = static_cast<int32_t>(capacity_.edges);
   if (level == 0)
-    launch(eight_ ? collect_edges<8> : collect_edges<0>, shape_.pixels, forest_, shape_, rules_, images_, counters_, edges_[0], capacity, best_);
+    launch(eight_ ? collect_edges<8> : collect_edges<0>, shape_.pixels / kEdgeItems, forest_, shape_, rules_, images_, counters_, edges_[0], capacity, best_);
   else
-    launch(eight_ ? lift_edges<8> : lift_edges<0>, capacity / 2, forest_, shape_, rules_, images_, counters_, level, edges_[(level - 1) % 2],
+    launch(eight_ ? lift_edges<8> : lift_edges<0>, capacity / kEdgeItems, forest_, shape_, rules_, images_, counters_, level, edges_[(level - 1) % 2],
            edges_[level % 2], capacity, best_);
 }
 

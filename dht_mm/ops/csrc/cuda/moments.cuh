@@ -90,6 +90,7 @@ template <bool Pixels>
 __device__ __forceinline__ void add_children(const Generation<Pixels>& children, const Family& family, Nursery& nursery, int32_t first,
                                              int32_t last, int c, int units_bits) {
   const int32_t lane = threadIdx.x % 8, end = nursery.child_start[last];
+  const bool has_channel = c < children.source.shape.channels;
   int32_t parent = first, parent_end = nursery.child_start[first + (first < last)];
   Units units = units_of(nursery.exponent[first], units_bits);
   MomentSums sums{0, 0, 0};
@@ -97,9 +98,17 @@ __device__ __forceinline__ void add_children(const Generation<Pixels>& children,
     const bool has_child = begin + lane < end;
     const int32_t fetched = has_child ? family.child[begin + lane] : 0;
     const double fetched_alpha = has_child ? family.weight[fetched] : 0.0;
-#pragma unroll 2
+    // All loads before the first use: waiting for memory is what takes the time here.
+    float mean[8], variance[8];
+#pragma unroll
     for (int32_t k = 0; k < 8; ++k) {
       const int32_t u = __shfl_sync(kAllLanes, fetched, k, 8);
+      const bool needed = begin + k < end && has_channel;
+      mean[k] = needed ? children.mean(u, c) : 0.0f;
+      variance[k] = needed ? children.variance(u, c) : 0.0f;
+    }
+#pragma unroll
+    for (int32_t k = 0; k < 8; ++k) {
       const double alpha = __shfl_sync(kAllLanes, fetched_alpha, k, 8);
       if (begin + k >= end) continue;
       while (begin + k >= parent_end) {
@@ -109,8 +118,7 @@ __device__ __forceinline__ void add_children(const Generation<Pixels>& children,
         parent_end = nursery.child_start[parent + 1];
         units = units_of(nursery.exponent[parent], units_bits);
       }
-      if (c < children.source.shape.channels)
-        add_moments(sums, alpha, static_cast<double>(children.mean(u, c)), static_cast<double>(children.variance(u, c)), units);
+      add_moments(sums, alpha, static_cast<double>(mean[k]), static_cast<double>(variance[k]), units);
     }
   }
   if (first < last) nursery.keep(parent, lane, sums);

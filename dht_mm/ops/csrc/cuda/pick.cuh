@@ -23,7 +23,7 @@ __device__ __forceinline__ PixelFeatures<D> load_pixel(const float* features, in
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       largest = max(largest, __float_as_uint(each[k]) & 0x7FFFFFFFu);
-      f.value[c + k] = widen(each[k]);
+      f.value[c + k] = static_cast<double>(each[k]);  // few enough for the slow conversion
     }
   }
   return f;
@@ -79,7 +79,7 @@ constexpr int32_t kStripColumns = 30;
 // A warp goes down a strip of `rows` rows. A lane keeps the features of a pixel and the one below it in registers, gets those to the
 // right from the next lane, and weighs each edge once.
 template <int D>
-__global__ void pick_pixels(Forest forest, Shape shape, Rules rules, Family family, Images images, Counters* counters, int32_t rows) {
+__global__ void __launch_bounds__(kThreads, 3) pick_pixels(Forest forest, Shape shape, Rules rules, Family family, Images images, Counters* counters, int32_t rows) {
   const int32_t across = (shape.width - 1) / kStripColumns + 1, down = (shape.height - 1) / rows + 1;
   const int32_t lane = threadIdx.x % 32, w = shape.width;
   for (int64_t strip = grid_thread() / 32; strip < int64_t(shape.batch) * across * down; strip += grid_size() / 32) {
