@@ -40,29 +40,60 @@ DHT_HD double power_of_two(int64_t exponent) { return bits_to_double((exponent +
 constexpr double kLn2High = 0x1.62e42fee00000p-1;
 constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
 
-DHT_HD double exp(double x) {
-  // Adding 1.5 * 2^52 rounds to the nearest even integer and leaves it in the low bits.
-  constexpr double kRound = 6755399441055744.0;
-  x = x < -708.0 ? -708.0 : x > 709.0 ? 709.0 : x;
-  const double shifted = x * 1.4426950408889634 + kRound;
-  const double power = shifted - kRound;
-  const double rest = (x - power * kLn2High) - power * kLn2Low;
-  double value = 1.0 / 39916800.0;
-  value = value * rest + 1.0 / 3628800.0;
-  value = value * rest + 1.0 / 362880.0;
-  value = value * rest + 1.0 / 40320.0;
-  value = value * rest + 1.0 / 5040.0;
-  value = value * rest + 1.0 / 720.0;
-  value = value * rest + 1.0 / 120.0;
-  value = value * rest + 1.0 / 24.0;
-  value = value * rest + 1.0 / 6.0;
-  value = value * rest + 0.5;
-  value = value * rest + 1.0;
-  value = value * rest + 1.0;
-  return value * bits_to_double((double_to_bits(shifted) + 1023) << 52);
+constexpr double kLargestExponent = 700.0;
+
+DHT_HD double clamp_exponent(double x) {
+#ifdef __CUDA_ARCH__
+  // The same by integers, which leave the float64 units free. NaN stays.
+  constexpr int32_t kHigh = 0x4085E000, kInfinity = 0x7FF00000;
+  const int32_t high = __double2hiint(x), magnitude = high & 0x7FFFFFFF;
+  return magnitude >= kHigh && magnitude <= kInfinity ? __hiloint2double((high & ~0x7FFFFFFF) | kHigh, 0) : x;
+#else
+  return x < -kLargestExponent ? -kLargestExponent : x > kLargestExponent ? kLargestExponent : x;
+#endif
 }
 
-DHT_HD double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+// x / ln 2 as the nearest integer, in the low bits of `shifted`, and the rest in [-1/2, 1/2]. `per_ln2` is 1 / ln 2 with a sign.
+struct Binary {
+  double shifted, rest;
+};
+
+DHT_HD Binary to_binary(double x, double per_ln2) {
+  constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: a sum with it is rounded to an integer, ties to even
+  const double scaled = clamp_exponent(x) * per_ln2;
+  const double shifted = scaled + kRound;
+  return {shifted, scaled - (shifted - kRound)};
+}
+
+// value * 2^(integer of `binary`), where both are normal.
+DHT_HD double scale_by_power(double value, const Binary& binary) {
+  return bits_to_double(static_cast<int64_t>(static_cast<uint64_t>(double_to_bits(value)) +
+                                             (static_cast<uint64_t>(double_to_bits(binary.shifted)) << 52)));
+}
+
+constexpr double kPerLn2 = 1.4426950408889634;
+
+// e^x for x clamped to [-700, 700]: a polynomial for the 16th root of 2^rest, squared four times. Relative error below 5e-11.
+DHT_HD double exp(double x) {
+  const Binary binary = to_binary(x, kPerLn2);
+  double value = 0x1.3b2a3012ed2f2p-23;
+  value = value * binary.rest + 0x1.c6b3f67473406p-17;
+  value = value * binary.rest + 0x1.ebfbdffda4febp-11;
+  value = value * binary.rest + 0x1.62e42fec3c855p-5;
+  value = value * binary.rest + 1.0;
+  for (int i = 0; i < 4; ++i) value = value * value;
+  return scale_by_power(value, binary);
+}
+
+// 1 / (1 + e^-x), with 2^rest = (even + odd) / (even - odd), so that one division is enough. Relative error below 1e-10.
+DHT_HD double sigmoid(double x) {
+  const Binary binary = to_binary(x, -kPerLn2);
+  const double square = binary.rest * binary.rest;
+  const double odd = (square + 0x1.f44788cb401c1p+6) * binary.rest;
+  const double even = square * 0x1.155815900137dp+4 + 0x1.68e0157b9d6f6p+8;
+  const double below = even - odd;
+  return below * (1.0 / (below + scale_by_power(even + odd, binary)));
+}
 
 // Natural logarithm of a positive, normal value.
 DHT_HD double log(double x) {
