@@ -8,19 +8,20 @@ from .budget import hard_merge, soft_merge
 from .exact_linear import exact_linear
 from .gradient_histogram import gradient_histogram
 from .hierarchy import Hierarchy, build_hierarchy, check_options, tree_mean
+from .moments import channel_moments, linear_statistics, patch_moments
 from .partition import build_partition
 from .pool_cells import pool_cells
 from .position_histogram import position_histogram
-from .projection import project
+from .projection import coarse_features, fold_norm, pixel_features, project
 from .reference.exact_math import sigmoid as exact_sigmoid
 from .reference.exact_math import sqrt as exact_sqrt
-from .reference.projection import extend_to_multiple_of_4, upsample4
-from .reference.projection import silu as exact_silu
+from .reference.projection import extend_to_multiple_of_4
 from .region_mean import region_mean
 from .region_pixels import region_pixels
 
 __all__ = [
-    'Hierarchy', 'backend_info', 'build_hierarchy', 'build_partition', 'check_options', 'exact_linear', 'exact_sigmoid', 'exact_silu',
-    'exact_sqrt', 'extend_to_multiple_of_4', 'gradient_histogram', 'hard_merge', 'pool_cells', 'position_histogram', 'project',
-    'region_mean', 'region_pixels', 'soft_merge', 'tree_mean', 'upsample4', 'use_backend'
+    'Hierarchy', 'backend_info', 'build_hierarchy', 'build_partition', 'channel_moments', 'check_options', 'coarse_features', 'exact_linear',
+    'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4', 'fold_norm', 'gradient_histogram', 'hard_merge', 'linear_statistics',
+    'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean', 'region_pixels', 'soft_merge',
+    'tree_mean', 'use_backend'
 ]

@@ -43,8 +43,8 @@ def _chosen() -> str:
     return choice
 
 
-def use_ext(tensor: torch.Tensor) -> bool:
-    """Whether the compiled kernels serve this tensor: float32 or int32, on a device they were built for, and not switched off.
+def use_ext(tensor: torch.Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.int32)) -> bool:
+    """Whether the compiled kernels serve this tensor: one of ``dtypes``, on a device they were built for, and not switched off.
 
     Raises:
         RuntimeError: The backend ``ext`` was asked for and cannot serve the tensor.
@@ -54,7 +54,7 @@ def use_ext(tensor: torch.Tensor) -> bool:
     if choice == 'torch':
         return False
     loaded, why = _load()
-    served = loaded and tensor.dtype in (torch.float32, torch.int32) and _has_kernels(tensor.device.type)
+    served = loaded and tensor.dtype in dtypes and _has_kernels(tensor.device.type)
     if choice == 'ext' and not served:
         why = why if not loaded else f'it has no {tensor.dtype} kernels for {tensor.device.type}'
         raise RuntimeError(f"ops backend 'ext' was asked for, but the compiled library cannot be used: {why}")

@@ -1,4 +1,8 @@
-"""Pixel features of the tokenizer as one op."""
+"""Pixel features of the tokenizer in two steps, the features of coarse cells and those of pixels, and batch norm as a part of both.
+
+Every value is computed in float64 with single IEEE operations in a fixed order and rounded once at the end. Gradients decide nothing:
+the compiled ones are computed in float32 and added up in an order that the shapes alone give.
+"""
 
 import torch
 from torch import Tensor
@@ -8,67 +12,227 @@ from .reference import projection as reference
 from .reference import projection_gradient
 from .reference.gradients import gradients
 
+Linear = tuple[Tensor, Tensor]
 
-def project(image: Tensor, parameters: Tensor, channels: int, eps: float = 1e-5) -> Tensor:
-    """``f0 = SiLU(A(x) + U(x))`` with running statistics of batch norm (paper section 3 and appendix).
 
-    Every value is computed in float64 with single IEEE operations in a fixed order and rounded once at the end.
+def project(image: Tensor, fine: Linear, coarse1: Linear, coarse2: Linear) -> Tensor:
+    """``f0 = SiLU(A(x) + U(x))`` (paper section 3 and appendix).
 
     Args:
         image: ``[B, C, H, W]`` float, any H, W >= 1.
-        parameters: One vector with weight, bias, gamma, beta, running mean and variance of three layers: ``A`` (``d x C``), the first
-            convolution of ``U`` (``4d x 4C``, patches of 2x2) and the second (``d x 16d``).
-        channels: Features ``d`` of a pixel.
-        eps: Batch norm's epsilon.
+        fine: Weight ``[d, C]`` and bias ``[d]`` of ``A``, float64, with batch norm folded in (:func:`fold_norm`).
+        coarse1: Those of the first convolution of ``U``, ``[4d, 4C]``: a patch of 2x2 lies as (channel, row, column).
+        coarse2: Those of the second, ``[d, 16d]``.
 
     Returns:
         ``[B, d, H, W]`` in the dtype of ``image``.
 
     Raises:
-        ValueError: ``parameters`` does not have the length that the channels ask for.
+        ValueError: The shapes do not fit together.
     """
-    in_channels = image.shape[1]
-    length = channels * (in_channels + 5) + 4 * channels * (4 * in_channels + 5) + channels * (16 * channels + 5)
-    if parameters.shape != (length,):
-        raise ValueError(f'parameters must be [{length}] for {in_channels} image and {channels} feature channels, got '
-                         f'{tuple(parameters.shape)}')
-    return _project(image, parameters, channels, eps)
+    return pixel_features(image, coarse_features(image, coarse1, coarse2), fine)
 
 
-@torch.library.custom_op('dht_mm::project', mutates_args=(), schema='(Tensor image, Tensor parameters, int channels, float eps) -> Tensor')
-def _project(image, parameters, channels, eps):
-    if use_ext(image) and parameters.dtype == torch.float32:
-        out = torch.ops.dht_mm_ext.project(image.contiguous(), parameters.contiguous(), channels, eps)
-        return out.permute(0, 3, 1, 2) if image.is_cuda else out
-    return reference.project(image, parameters, channels, eps)
+def _check_linear(name: str, linear: Linear, outputs: int, inputs: int) -> None:
+    shapes = tuple(tuple(tensor.shape) for tensor in linear)
+    if shapes != ((outputs, inputs), (outputs,)):
+        raise ValueError(f'{name} must have the shapes [{outputs}, {inputs}] and [{outputs}], got {shapes[0]} and {shapes[1]}')
 
 
-@_project.register_fake
-def _(image, parameters, channels, eps):
-    batch, _, height, width = image.shape
+def coarse_features(image: Tensor, coarse1: Linear, coarse2: Linear) -> Tensor:
+    """Features of cells of 4x4 pixels, ``[B, d, ceil(H / 4), ceil(W / 4)]`` float64: two layers of :func:`project` with SiLU between
+    them. The image goes on with its last row and column. Arguments and errors as there."""
+    channels = coarse2[0].shape[0]
+    _check_linear('coarse1', coarse1, 4 * channels, 4 * image.shape[1])
+    _check_linear('coarse2', coarse2, channels, 16 * channels)
+    return _coarse_features(image, *coarse1, *coarse2)
+
+
+def pixel_features(image: Tensor, coarse: Tensor, fine: Linear) -> Tensor:
+    """SiLU of the fine layer of :func:`project` plus ``coarse`` (of :func:`coarse_features`), upsampled bilinearly with aligned corners.
+    Result and errors as there."""
+    batch, in_channels, height, width = image.shape
+    channels = len(fine[1])
+    _check_linear('fine', fine, channels, in_channels)
+    cells = (batch, channels, (height + 3) // 4, (width + 3) // 4)
+    if coarse.shape != cells:
+        raise ValueError(f'coarse must be {list(cells)} for an image of {list(image.shape)}, got {tuple(coarse.shape)}')
+    return _pixel_features(image, coarse, *fine)
+
+
+def fold_norm(weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Linear:
+    """A linear map ``[O, K]``, ``[O]`` followed by batch norm as one linear map in float64; differentiable once.
+
+    Args:
+        weight: ``[O, K]`` float.
+        bias: ``[O]`` float.
+        gamma: ``[O]``, weight of the norm.
+        beta: ``[O]``, bias of the norm.
+        mean: ``[O]``, running mean or the batch's.
+        variance: ``[O]``, running variance or the batch's (not corrected for its degrees of freedom).
+        eps: The norm's epsilon.
+    """
+    return _fold_norm(weight, bias, gamma, beta, mean, variance, eps)
+
+
+@torch.library.custom_op(
+    'dht_mm::fold_norm', mutates_args=(),
+    schema='(Tensor weight, Tensor bias, Tensor gamma, Tensor beta, Tensor mean, Tensor variance, float eps) -> (Tensor, Tensor)')
+def _fold_norm(weight, bias, gamma, beta, mean, variance, eps):
+    if use_ext(weight) and mean.dtype == variance.dtype and {bias.dtype, gamma.dtype, beta.dtype} == {torch.float32}:
+        return torch.ops.dht_mm_ext.fold_norm(*(tensor.contiguous() for tensor in (weight, bias, gamma, beta, mean, variance)), eps)
+    return reference.fold_norm(weight, bias, gamma, beta, mean, variance, eps)
+
+
+@_fold_norm.register_fake
+def _(weight, bias, gamma, beta, mean, variance, eps):
+    return weight.new_empty(weight.shape, dtype=torch.float64), bias.new_empty(bias.shape, dtype=torch.float64)
+
+
+@torch.library.custom_op(
+    'dht_mm::fold_norm_backward', mutates_args=(),
+    schema='(Tensor grad_weight, Tensor grad_bias, Tensor weight, Tensor bias, Tensor gamma, Tensor mean, Tensor variance, float eps) '
+           '-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)')
+def _fold_backward(grad_weight, grad_bias, weight, bias, gamma, mean, variance, eps):
+    if use_ext(weight) and {bias.dtype, gamma.dtype} == {torch.float32}:
+        return torch.ops.dht_mm_ext.fold_norm_backward(
+            grad_weight.contiguous(), grad_bias.contiguous(), weight.contiguous(), bias.contiguous(), gamma.contiguous(),
+            mean.double().contiguous(), variance.double().contiguous(), eps)
+    return projection_gradient.fold_norm(grad_weight, grad_bias, weight, bias, gamma, mean, variance, eps)
+
+
+@_fold_backward.register_fake
+def _(grad_weight, grad_bias, weight, bias, gamma, mean, variance, eps):
+    statistics = (gamma.new_empty(gamma.shape, dtype=torch.float64) for _ in range(2))
+    return (weight.new_empty(weight.shape), bias.new_empty(bias.shape), gamma.new_empty(gamma.shape), gamma.new_empty(gamma.shape),
+            *statistics)
+
+
+def _setup_fold(ctx, inputs, output):
+    weight, bias, gamma, _, mean, variance, ctx.eps = inputs
+    ctx.save_for_backward(weight, bias, gamma, mean, variance)
+
+
+def _backward_fold(ctx, grad_weight, grad_bias):
+    *grads, to_mean, to_variance = _fold_backward(grad_weight, grad_bias, *ctx.saved_tensors, ctx.eps)
+    statistics = (grad if needed else None for grad, needed in zip((to_mean, to_variance), ctx.needs_input_grad[4:6], strict=True))
+    return *grads, *statistics, None
+
+
+_fold_norm.register_autograd(_backward_fold, setup_context=_setup_fold)
+
+
+def _cells_first(tensor: Tensor) -> Tensor:
+    """Memory as the compiled kernels write and read it: ``[B, H, W, d]`` on the GPU, ``[B, d, H, W]`` else."""
+    return tensor.permute(0, 2, 3, 1).contiguous() if tensor.is_cuda else tensor.contiguous()
+
+
+def _from_cells_first(tensor: Tensor) -> Tensor:
+    return tensor.permute(0, 3, 1, 2) if tensor.is_cuda else tensor
+
+
+def _copies(*parts: Tensor) -> list[Tensor]:
+    """Parts of a tensor as tensors of their own: results of an op must not share memory."""
+    return [part.clone(memory_format=torch.contiguous_format) for part in parts]
+
+
+def _empty_features(image: Tensor, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
     if image.is_cuda and use_ext(image):
-        return image.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
-    return image.new_empty(batch, channels, height, width)
+        return image.new_empty(len(image), height, width, channels, dtype=dtype).permute(0, 3, 1, 2)
+    return image.new_empty(len(image), channels, height, width, dtype=dtype)
 
 
-@torch.library.custom_op('dht_mm::project_backward', mutates_args=(),
-                         schema='(Tensor grad, Tensor image, Tensor parameters, int channels, float eps) -> (Tensor, Tensor)')
-def _project_backward(grad, image, parameters, channels, eps):
-    return gradients(lambda *leaves: projection_gradient.project(*leaves, channels, eps), (image, parameters), grad)
+@torch.library.custom_op('dht_mm::coarse_features', mutates_args=(),
+                         schema='(Tensor image, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2) -> Tensor')
+def _coarse_features(image, *layers):
+    if use_ext(image):
+        return _from_cells_first(torch.ops.dht_mm_ext.coarse_features(image.contiguous(), *(tensor.contiguous() for tensor in layers)))
+    return reference.coarse_features(image, *layers)
 
 
-@_project_backward.register_fake
-def _(grad, image, parameters, channels, eps):
-    return torch.empty_like(image), torch.empty_like(parameters)
+@_coarse_features.register_fake
+def _(image, weight1, bias1, weight2, bias2):
+    return _empty_features(image, len(bias2), (image.shape[2] + 3) // 4, (image.shape[3] + 3) // 4, torch.float64)
 
 
-def _setup_context(ctx, inputs, output):
-    image, parameters, *ctx.options = inputs
-    ctx.save_for_backward(image, parameters)
+@torch.library.custom_op(
+    'dht_mm::coarse_features_backward', mutates_args=(),
+    schema='(Tensor grad, Tensor image, Tensor weight1, Tensor bias1, Tensor weight2, bool to_image) '
+           '-> (Tensor, Tensor, Tensor, Tensor, Tensor)')
+def _coarse_backward(grad, image, weight1, bias1, weight2, to_image):
+    if use_ext(image) and not to_image:
+        sums = torch.ops.dht_mm_ext.coarse_features_backward(
+            _cells_first(grad), image.contiguous(), weight1.contiguous(), bias1.contiguous(), weight2.contiguous())
+        to_weight2, to_layer1, to_bias2 = sums.split([len(weight2), weight1.shape[1] + 1, 1], 1)
+        to_layer1 = to_layer1.unflatten(0, (-1, 4)).sum(1)
+        return image.new_empty(0), *_copies(to_layer1[:, :-1], to_layer1[:, -1], to_weight2.T, to_bias2[:len(weight2), 0])
+    inputs = (image, weight1, bias1, weight2, torch.zeros_like(bias1[:len(weight2)]))
+    to_image, *grads = gradients(projection_gradient.coarse_features, inputs, grad) if to_image else (
+        image.new_empty(0), *gradients(lambda *rest: projection_gradient.coarse_features(image, *rest), inputs[1:], grad))
+    return to_image, *grads
 
 
-def _backward(ctx, grad):
-    return *_project_backward(grad, *ctx.saved_tensors, *ctx.options), None, None
+@_coarse_backward.register_fake
+def _(grad, image, weight1, bias1, weight2, to_image):
+    return (image.new_empty(image.shape if to_image else 0), weight1.new_empty(weight1.shape), bias1.new_empty(bias1.shape),
+            weight2.new_empty(weight2.shape), bias1.new_empty(len(weight2)))
 
 
-_project.register_autograd(_backward, setup_context=_setup_context)
+def _setup_coarse(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:4])
+
+
+def _backward_coarse(ctx, grad):
+    to_image, *grads = _coarse_backward(grad, *ctx.saved_tensors, ctx.needs_input_grad[0])
+    return to_image if ctx.needs_input_grad[0] else None, *grads
+
+
+_coarse_features.register_autograd(_backward_coarse, setup_context=_setup_coarse)
+
+
+@torch.library.custom_op('dht_mm::pixel_features', mutates_args=(),
+                         schema='(Tensor image, Tensor coarse, Tensor weight, Tensor bias) -> Tensor')
+def _pixel_features(image, coarse, weight, bias):
+    if use_ext(image):
+        return _from_cells_first(torch.ops.dht_mm_ext.pixel_features(
+            image.contiguous(), _cells_first(coarse), weight.contiguous(), bias.contiguous()))
+    return reference.pixel_features(image, coarse, weight, bias)
+
+
+@_pixel_features.register_fake
+def _(image, coarse, weight, bias):
+    return _empty_features(image, len(bias), *image.shape[2:], image.dtype)
+
+
+@torch.library.custom_op(
+    'dht_mm::pixel_features_backward', mutates_args=(),
+    schema='(Tensor grad, Tensor image, Tensor coarse, Tensor weight, Tensor bias, bool to_image) -> (Tensor, Tensor, Tensor, Tensor)')
+def _pixel_backward(grad, image, coarse, weight, bias, to_image):
+    if use_ext(image) and not to_image:
+        to_coarse, sums = torch.ops.dht_mm_ext.pixel_features_backward(
+            _cells_first(grad), image.contiguous(), _cells_first(coarse), weight.contiguous(), bias.contiguous())
+        return image.new_empty(0), _from_cells_first(to_coarse), *_copies(sums[:, :-1], sums[:, -1])
+    inputs = (image, coarse, weight, bias)
+    if to_image:
+        return gradients(projection_gradient.pixel_features, inputs, grad)
+    return image.new_empty(0), *gradients(lambda *rest: projection_gradient.pixel_features(image, *rest), inputs[1:], grad)
+
+
+@_pixel_backward.register_fake
+def _(grad, image, coarse, weight, bias, to_image):
+    to_coarse = _empty_features(image, len(bias), *coarse.shape[2:], torch.float64)
+    if to_image or not use_ext(image):
+        to_coarse = coarse.new_empty(coarse.shape)
+    return image.new_empty(image.shape if to_image else 0), to_coarse, weight.new_empty(weight.shape), bias.new_empty(bias.shape)
+
+
+def _setup_pixel(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _backward_pixel(ctx, grad):
+    to_image, *grads = _pixel_backward(grad, *ctx.saved_tensors, ctx.needs_input_grad[0])
+    return to_image if ctx.needs_input_grad[0] else None, *grads
+
+
+_pixel_features.register_autograd(_backward_pixel, setup_context=_setup_pixel)

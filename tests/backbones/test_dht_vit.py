@@ -81,8 +81,9 @@ def test_every_parameter_gets_a_gradient(out_type: str, gradient: bool):
     output, = model(draw_images())
     (output * torch.randn_like(output)).sum().backward()
     assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
-    # No self edge wins on these images, so that the gradient of its map is zero, and there.
-    assert not [name for name, parameter in model.named_parameters() if not (parameter.grad.any() or '.self_edge.' in name)]
+    # No self edge wins on these images, and batch norm cancels the bias before it: their gradients are zero, and there.
+    zero = ('.self_edge.', '.pixel.conv.bias', '.coarse.conv1.bias', '.coarse.conv2.bias')
+    assert not [name for name, parameter in model.named_parameters() if not (parameter.grad.any() or any(part in name for part in zero))]
 
 
 @torch.no_grad()

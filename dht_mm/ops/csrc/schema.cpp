@@ -2,7 +2,18 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
-  m.def("project(Tensor image, Tensor parameters, int channels, float eps) -> Tensor");
+  m.def(
+      "fold_norm(Tensor weight, Tensor bias, Tensor gamma, Tensor beta, Tensor mean, Tensor variance, float eps) -> (Tensor, Tensor)");
+  m.def(
+      "fold_norm_backward(Tensor grad_weight, Tensor grad_bias, Tensor weight, Tensor bias, Tensor gamma, Tensor mean, Tensor variance, "
+      "float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("linear_statistics(Tensor mean, Tensor second, Tensor weight, Tensor bias) -> (Tensor, Tensor)");
+  m.def("coarse_features(Tensor image, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2) -> Tensor");
+  m.def("coarse_features_backward(Tensor grad, Tensor image, Tensor weight1, Tensor bias1, Tensor weight2) -> Tensor");
+  m.def("pixel_features(Tensor image, Tensor coarse, Tensor weight, Tensor bias) -> Tensor");
+  m.def("pixel_features_backward(Tensor grad, Tensor image, Tensor coarse, Tensor weight, Tensor bias) -> (Tensor, Tensor)");
+  m.def("patch_moments(Tensor image, int stride) -> (Tensor, Tensor)");
+  m.def("channel_moments(Tensor values) -> (Tensor, Tensor)");
   m.def(
       "build_hierarchy(Tensor features, Tensor slope, Tensor bias, int kernel, float compactness, int criterion, float iota, "
       "int min_regions) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "

@@ -1,60 +1,47 @@
-// Layout of the projection's parameters in one vector, and the steps that CPU and CUDA share.
+// Shapes, parameters and steps of the projection that CPU and CUDA share.
 #pragma once
 
-#include <initializer_list>
-
 #include "exact_math.h"
+#include "tensors.h"
 
 namespace dht {
 
-// One linear map of patches followed by batch norm with running statistics.
-struct Layer {
-  const float *weight, *bias, *gamma, *beta, *mean, *variance;
-  int outputs, inputs;
+// The largest side: products of an output row and a coarse side stay within 32 bits.
+constexpr int64_t kLargestSide = 120000;
+
+struct ProjectionSize {
+  int32_t batch, in_channels, height, width, channels, coarse_height, coarse_width;
 };
 
-struct Projection {
-  Layer fine, coarse1, coarse2;
+inline ProjectionSize projection_size(const Tensor& image, int64_t channels) {
+  const int64_t height = image.size(2), width = image.size(3), cells = image.size(0) * ((height + 3) / 4) * ((width + 3) / 4);
+  STD_TORCH_CHECK(height <= kLargestSide && width <= kLargestSide, "the sides of an image must be up to ", kLargestSide, ", got ", height,
+                  " x ", width);
+  STD_TORCH_CHECK(cells <= INT32_MAX, "the batch is too large, it has ", cells, " cells of 4 x 4 pixels");
+  return {static_cast<int32_t>(image.size(0)), static_cast<int32_t>(image.size(1)), static_cast<int32_t>(height), static_cast<int32_t>(width),
+          static_cast<int32_t>(channels), static_cast<int32_t>((height + 3) / 4), static_cast<int32_t>((width + 3) / 4)};
+}
+
+// A linear map of patches, batch norm folded in.
+struct Linear {
+  const double *weight, *bias;
 };
 
-inline Layer take_layer(const float*& at, int outputs, int inputs) {
-  Layer layer{at, nullptr, nullptr, nullptr, nullptr, nullptr, outputs, inputs};
-  at += int64_t(outputs) * inputs;
-  for (const float** field : {&layer.bias, &layer.gamma, &layer.beta, &layer.mean, &layer.variance}) {
-    *field = at;
-    at += outputs;
-  }
-  return layer;
-}
-
-// The vector holds weight, bias, gamma, beta, mean and variance of the fine, the first and the second coarse layer.
-inline Projection take_projection(const float* parameters, int in_channels, int channels) {
-  const Layer fine = take_layer(parameters, channels, in_channels);
-  const Layer coarse1 = take_layer(parameters, 4 * channels, 4 * in_channels);
-  return {fine, coarse1, take_layer(parameters, channels, 16 * channels)};
-}
-
-DHT_HD double norm_scale(const Layer& layer, int output, double eps) {
-  return static_cast<double>(layer.gamma[output]) / std::sqrt(static_cast<double>(layer.variance[output]) + eps);
-}
-
-DHT_HD double normalize(double x, double mean, double scale, double beta) { return (x - mean) * scale + beta; }
+inline Linear linear_of(const Tensor& weight, const Tensor& bias) { return {data<double>(weight), data<double>(bias)}; }
 
 DHT_HD double silu(double x) { return x * sigmoid(x); }
 
-// Where an output row or column of the x4 upsampling with aligned corners lies between its two inputs.
-struct Between {
-  int32_t low, high;
-  double fraction;
-};
+DHT_HD double lerp(double low, double high, double fraction) { return low + (high - low) * fraction; }
 
-// Sides below 2^15 cells keep the products within 32 bits.
-DHT_HD Between upsample4_position(uint32_t output, uint32_t inputs) {
-  const uint32_t position = output * (inputs - 1), steps = 4 * inputs - 1, low = position / steps;
-  return {static_cast<int32_t>(low), static_cast<int32_t>(low + 1 < inputs ? low + 1 : inputs - 1),
-          static_cast<double>(position - low * steps) / static_cast<double>(steps)};
+// First row (or column) of the x4 upsampling with aligned corners that lies between coarse row `low` and the next.
+DHT_HD int32_t first_between(uint32_t low, uint32_t coarse) {
+  return static_cast<int32_t>(coarse == 1 ? 4 * low : (low * (4 * coarse - 1) + coarse - 2) / (coarse - 1));
 }
 
-DHT_HD double lerp(double low, double high, double fraction) { return low * (1.0 - fraction) + high * fraction; }
+// How far output row `row`, which lies between coarse row `low` and the next, is on its way.
+DHT_HD double way_between(uint32_t row, uint32_t low, uint32_t coarse) {
+  const uint32_t steps = 4 * coarse - 1;
+  return static_cast<double>(row * (coarse - 1) - low * steps) * (1.0 / static_cast<double>(steps));
+}
 
 }  // namespace dht

@@ -10,6 +10,16 @@ __device__ __forceinline__ void add_atomically(int64_t* to, int64_t value) {
   atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
 }
 
+// Adds the sums of a block's threads t, t + columns, ... to `to`: thread t asks for `groups` of them, the others for none.
+__device__ __forceinline__ void add_groups(uint64_t sum, int32_t columns, int32_t groups, int64_t* to) {
+  __shared__ uint64_t shares[kThreads];
+  __syncthreads();
+  shares[threadIdx.x] = sum;
+  __syncthreads();
+  for (int32_t group = 1; group < groups; ++group) sum += shares[threadIdx.x + group * columns];
+  if (groups > 0) add_atomically(to, static_cast<int64_t>(sum));
+}
+
 // Bits of the largest absolute value among the rows of each image. Magnitudes order as their bits do, NaN last.
 static __global__ void raise_to_largest(const float* values, const int32_t* first_row, int64_t rows, int64_t width, uint32_t* largest) {
   const int64_t image = blockIdx.x;

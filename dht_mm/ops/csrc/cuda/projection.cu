@@ -1,4 +1,4 @@
-// CUDA kernel of project: coarse cells first, then pixels; features leave as [B, H, W, d], which the hierarchy reads.
+// CUDA kernels of the projection's forward: coarse cells, then pixels; both leave as [B, H, W, d], which the hierarchy reads.
 #include "../common/projection.h"
 
 #include "launch.cuh"
@@ -6,149 +6,202 @@
 namespace dht {
 namespace {
 
-struct Size {
-  int32_t batch, in_channels, height, width, channels, coarse_height, coarse_width;
-};
-
-constexpr int kCells = 16;          // coarse cells of a block
 constexpr int kCoarseThreads = 128;
+constexpr int kCells = kCoarseThreads / 4;  // cells of a block: a thread takes one of the four positions in a cell
+constexpr int kOutputs = 8;                 // sums that a thread holds
 
-// Shared memory of a block: pixels and hidden values of its cells, and the second layer's weights, channels last.
-struct CoarseScratch {
-  double *pixels, *hidden, *weight;
-  int32_t hidden_stride;
+// Upper left pixel of one position of a cell.
+struct Patch {
+  int32_t image, y, x;
 };
 
-__host__ __device__ inline int64_t coarse_scratch_doubles(int in_channels, int channels) {
-  return int64_t(kCells) * 16 * in_channels + int64_t(kCells) * (16 * channels + 1) + int64_t(16) * channels * channels;
+__device__ __forceinline__ Patch patch_at(const ProjectionSize& size, int64_t cell, int tap) {
+  const int32_t column = static_cast<int32_t>(cell % size.coarse_width), row = static_cast<int32_t>(cell / size.coarse_width);
+  return {row / size.coarse_height, row % size.coarse_height * 4 + tap / 2 * 2, column * 4 + tap % 2 * 2};
 }
 
-__device__ __forceinline__ CoarseScratch coarse_scratch(int in_channels, int channels) {
-  extern __shared__ double memory[];
-  const int32_t stride = 16 * channels + 1;  // odd, so that the cells of a warp lie in different banks
-  double* hidden = memory + kCells * 16 * in_channels;
-  return {memory, hidden, hidden + kCells * stride, stride};
+// Input k of a patch; the image goes on with its last row and column.
+__device__ __forceinline__ double patch_input(const float* image, const ProjectionSize& size, const Patch& patch, int k) {
+  const int32_t y = min(patch.y + k / 2 % 2, size.height - 1), x = min(patch.x + k % 2, size.width - 1);
+  return image[((int64_t(patch.image) * size.in_channels + k / 4) * size.height + y) * size.width + x];
 }
 
-// The 4 x 4 pixels of every cell, as [cell][position 2 x 2][channel][2 x 2]: the patches of the first layer.
-__device__ __forceinline__ void load_cells(const float* image, const Size& size, int64_t first_cell, int64_t cells, double* pixels) {
-  const int values = 16 * size.in_channels;
-  for (int i = threadIdx.x; i < kCells * values; i += kCoarseThreads) {
-    const int64_t cell = first_cell + i / values;
-    if (cell >= cells) continue;
-    const int position = i % values / (4 * size.in_channels), c = i / 4 % size.in_channels, tap = i % 4;
-    const int32_t column = static_cast<int32_t>(cell % size.coarse_width), row = static_cast<int32_t>(cell / size.coarse_width);
-    const int32_t y = row % size.coarse_height * 4 + position / 2 * 2 + tap / 2, x = column * 4 + position % 2 * 2 + tap % 2;
-    const int64_t plane = int64_t(row / size.coarse_height) * size.in_channels + c;
-    pixels[i] = image[(plane * size.height + min(y, size.height - 1)) * size.width + min(x, size.width - 1)];
-  }
-}
-
-// First layer with SiLU: a thread keeps one output channel and its weights, and goes through the positions.
-template <int C, int D>
-__device__ __forceinline__ void hidden_values(const Layer& layer, double eps, const Size& size, const CoarseScratch& scratch) {
-  const int inputs = C > 0 ? 4 * C : layer.inputs, wide = D > 0 ? 4 * D : layer.outputs;
-  for (int o = threadIdx.x % wide; o < wide; o += blockDim.x) {
-    const float* weight = layer.weight + o * inputs;
-    double kept[C > 0 ? 4 * C : 1];
-    for (int k = 0; k < (C > 0 ? inputs : 0); ++k) kept[k] = weight[k];
-    const double bias = layer.bias[o], mean = layer.mean[o], beta = layer.beta[o], scale = norm_scale(layer, o, eps);
-    const int groups = max(1, static_cast<int>(blockDim.x) / wide), group = threadIdx.x / wide;
-    if (group >= groups) continue;
-    for (int position = group; position < 4 * kCells; position += groups) {
-      const double* patch = scratch.pixels + position * inputs;
-      double sum = bias;
+// Adds up the four positions, which lie in neighbouring threads; each stores its two of the outputs from `first_output` on.
+__device__ __forceinline__ void store_cell(const ProjectionSize& size, const Linear& second, int64_t cell, int64_t cells, int tap,
+                                           int first_output, const double* sums, double* coarse) {
 #pragma unroll
-      for (int k = 0; k < inputs; ++k) sum += patch[k] * (C > 0 ? kept[k] : static_cast<double>(weight[k]));
-      scratch.hidden[position / 4 * scratch.hidden_stride + o * 4 + position % 4] = silu(normalize(sum, mean, scale, beta));
-    }
+  for (int j = 0; j < kOutputs; ++j) {
+    double sum = sums[j] + __shfl_xor_sync(0xFFFFFFFFu, sums[j], 1);
+    sum = sum + __shfl_xor_sync(0xFFFFFFFFu, sum, 2);
+    if (j / 2 == tap && cell < cells && first_output + j < size.channels)
+      coarse[cell * size.channels + first_output + j] = second.bias[first_output + j] + sum;
   }
 }
 
-template <int C, int D>
-__global__ void coarse_cells(const float* image, Size size, Layer first, Layer second, double eps, double* coarse) {
-  const int d = D > 0 ? D : size.channels, taps = 16 * d;
-  const CoarseScratch scratch = coarse_scratch(size.in_channels, d);
-  const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
-  for (int i = threadIdx.x; i < taps * d; i += blockDim.x) scratch.weight[i] = second.weight[i % d * taps + i / d];
-  for (int64_t begin = int64_t(blockIdx.x) * kCells; begin < cells; begin += int64_t(gridDim.x) * kCells) {
-    __syncthreads();
-    load_cells(image, size, begin, cells, scratch.pixels);
-    __syncthreads();
-    hidden_values<C, D>(first, eps, size, scratch);
-    __syncthreads();
-    for (int i = threadIdx.x; i < kCells * d; i += blockDim.x) {
-      const int cell = i / d, o = i % d;
-      if (begin + cell >= cells) continue;
-      const double* hidden = scratch.hidden + cell * scratch.hidden_stride;
-      double sum = second.bias[o];
-#pragma unroll 8
-      for (int k = 0; k < taps; ++k) sum += hidden[k] * scratch.weight[k * d + o];
-      coarse[(begin + cell) * d + o] = normalize(sum, second.mean[o], norm_scale(second, o, eps), second.beta[o]);
-    }
-  }
-}
-
-constexpr int kStripRows = 16;  // rows that a thread goes down, keeping its column and channel
-
-// Features of a strip of columns: threads lie as [column][channel], so that loads and stores of a pixel's channels coalesce.
+// For C channels of an image and eight features: weights in shared memory, those of the second layer as [hidden][pair][position].
 template <int C>
-__global__ void pixel_features(const float* image, const double* coarse, Size size, Layer layer, double eps, float* features) {
-  const int inputs = C > 0 ? C : layer.inputs, d = size.channels, columns = kThreads / d;
-  const int o = threadIdx.x % d, x = blockIdx.x * columns + threadIdx.x / d;
-  if (threadIdx.x >= columns * d || x >= size.width) return;
-  const int32_t b = blockIdx.z, top = blockIdx.y * kStripRows, plane = size.height * size.width;
-  const double bias = layer.bias[o], mean = layer.mean[o], beta = layer.beta[o], scale = norm_scale(layer, o, eps);
-  double weight[C > 0 ? C : 1];
-  for (int c = 0; c < (C > 0 ? C : 0); ++c) weight[c] = layer.weight[o * C + c];
-  const Between across = upsample4_position(x, size.coarse_width);
-  const double* left = coarse + (int64_t(b) * size.coarse_height * size.coarse_width + across.low) * d + o;
-  const double* right = left + (across.high - across.low) * d;
-  const int32_t row = size.coarse_width * d;
-  const float* pixel = image + int64_t(b) * inputs * plane + x;
-  for (int32_t y = top; y < min(top + kStripRows, size.height); ++y) {
-    const Between down = upsample4_position(y, size.coarse_height);
-    double sum = bias;
+__global__ void __launch_bounds__(kCoarseThreads, 6) coarse_cells(const float* image, ProjectionSize size, Linear first, Linear second,
+                                                                  double* coarse) {
+  constexpr int kWide = 4 * kOutputs, kInputs = 4 * C, kPairs = kOutputs / 2;
+  __shared__ double2 weight1[kWide * kInputs / 2], weight2[kWide * kPairs * 4];
+  __shared__ double bias1[kWide];
+  for (int i = threadIdx.x; i < kWide * kInputs / 2; i += kCoarseThreads) weight1[i] = {first.weight[2 * i], first.weight[2 * i + 1]};
+  for (int i = threadIdx.x; i < kWide * kPairs * 4; i += kCoarseThreads) {
+    const double* weight = second.weight + i / 4 % kPairs * 2 * 4 * kWide + i / (4 * kPairs) * 4 + i % 4;
+    weight2[i] = {weight[0], weight[4 * kWide]};
+  }
+  if (threadIdx.x < kWide) bias1[threadIdx.x] = first.bias[threadIdx.x];
+  __syncthreads();
+  const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
+  const int tap = threadIdx.x % 4;
+  for (int64_t begin = int64_t(blockIdx.x) * kCells; begin < cells; begin += int64_t(gridDim.x) * kCells) {
+    const int64_t cell = begin + threadIdx.x / 4;
+    const Patch patch = patch_at(size, min(cell, cells - 1), tap);
+    double inputs[kInputs], sums[kOutputs] = {};
 #pragma unroll
-    for (int c = 0; c < inputs; ++c)
-      sum += static_cast<double>(pixel[c * plane + y * size.width]) * (C > 0 ? weight[c] : static_cast<double>(layer.weight[o * inputs + c]));
-    const double at_left = lerp(left[down.low * row], left[down.high * row], down.fraction);
-    const double at_right = lerp(right[down.low * row], right[down.high * row], down.fraction);
-    features[(int64_t(b) * plane + y * size.width + x) * d + o] =
-        static_cast<float>(silu(normalize(sum, mean, scale, beta) + lerp(at_left, at_right, across.fraction)));
+    for (int k = 0; k < kInputs; ++k) inputs[k] = patch_input(image, size, patch, k);
+#pragma unroll 2
+    for (int o = 0; o < kWide; ++o) {
+      double hidden = bias1[o];
+#pragma unroll
+      for (int k = 0; k < kInputs / 2; ++k) {
+        const double2 weight = weight1[o * kInputs / 2 + k];
+        hidden += inputs[2 * k] * weight.x;
+        hidden += inputs[2 * k + 1] * weight.y;
+      }
+      hidden = silu(hidden);
+#pragma unroll
+      for (int j = 0; j < kPairs; ++j) {
+        const double2 weight = weight2[(o * kPairs + j) * 4 + tap];
+        sums[2 * j] += hidden * weight.x;
+        sums[2 * j + 1] += hidden * weight.y;
+      }
+    }
+    store_cell(size, second, cell, cells, tap, 0, sums, coarse);
   }
 }
 
-template <int C, int D>
-void run(const float* image, const Size& size, const Projection& layers, double eps, double* coarse, float* features, cudaStream_t stream) {
+// For any number of channels and features; blockIdx.y counts groups of eight features.
+__global__ void __launch_bounds__(kCoarseThreads) coarse_cells_of_any(const float* image, ProjectionSize size, Linear first, Linear second,
+                                                                      double* coarse) {
   const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
-  const size_t scratch = coarse_scratch_doubles(size.in_channels, size.channels) * sizeof(double);
-  check(cudaFuncSetAttribute(coarse_cells<C, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(scratch)),
-        "reserving shared memory for the projection");
-  coarse_cells<C, D><<<blocks_for((cells + kCells - 1) / kCells * kThreads), kCoarseThreads, scratch, stream>>>(
-      image, size, layers.coarse1, layers.coarse2, eps, coarse);
-  const int columns = kThreads / size.channels;
-  const dim3 strips((size.width + columns - 1) / columns, (size.height + kStripRows - 1) / kStripRows, size.batch);
-  pixel_features<C><<<strips, kThreads, 0, stream>>>(image, coarse, size, layers.fine, eps, features);
-  check(cudaGetLastError(), "launching the projection");
+  const int tap = threadIdx.x % 4, wide = 4 * size.channels, inputs = 4 * size.in_channels, output = blockIdx.y * kOutputs;
+  for (int64_t begin = int64_t(blockIdx.x) * kCells; begin < cells; begin += int64_t(gridDim.x) * kCells) {
+    const int64_t cell = begin + threadIdx.x / 4;
+    const Patch patch = patch_at(size, min(cell, cells - 1), tap);
+    double sums[kOutputs] = {};
+    for (int o = 0; o < wide; ++o) {
+      double hidden = first.bias[o];
+      for (int k = 0; k < inputs; ++k) hidden += patch_input(image, size, patch, k) * first.weight[int64_t(o) * inputs + k];
+      hidden = silu(hidden);
+#pragma unroll
+      for (int j = 0; j < kOutputs; ++j)
+        if (output + j < size.channels) sums[j] += hidden * second.weight[(int64_t(output + j) * wide + o) * 4 + tap];
+    }
+    store_cell(size, second, cell, cells, tap, output, sums, coarse);
+  }
+}
+
+constexpr int kMostRows = 8;  // no more rows or columns of pixels lie between two of cells: seven where there are two cells, else fewer
+
+// Features of the pixels between a row of cells and the next. A thread takes those between two columns of cells, and V features.
+template <int C, int V>
+__global__ void __launch_bounds__(kThreads) features_of_pixels(const float* image, const double* coarse, ProjectionSize size, Linear fine,
+                                                               float* features) {
+  __shared__ double ways[kMostRows];
+  const int32_t row = blockIdx.x % size.coarse_height, b = blockIdx.x / size.coarse_height;
+  const int32_t top = first_between(row, size.coarse_height), bottom = min(first_between(row + 1, size.coarse_height), size.height);
+  if (threadIdx.x < kMostRows) ways[threadIdx.x] = way_between(top + threadIdx.x, row, size.coarse_height);
+  __syncthreads();
+  const int d = size.channels, groups = d / V, inputs = C > 0 ? C : size.in_channels;
+  const int32_t thread = blockIdx.y * blockDim.x + threadIdx.x, column = thread / groups, o = thread % groups * V;
+  if (column >= size.coarse_width) return;
+
+  const double* cell = coarse + ((int64_t(b) * size.coarse_height + row) * size.coarse_width + column) * d + o;
+  const int64_t right = column + 1 < size.coarse_width ? d : 0, below = row + 1 < size.coarse_height ? int64_t(size.coarse_width) * d : 0;
+  double upper[V], upper_step[V], lower[V], lower_step[V], bias[V], weight[C > 0 ? C * V : 1];
+#pragma unroll
+  for (int v = 0; v < V; ++v) {
+    upper[v] = cell[v];
+    upper_step[v] = cell[right + v] - upper[v];
+    lower[v] = cell[below + v];
+    lower_step[v] = cell[below + right + v] - lower[v];
+    bias[v] = fine.bias[o + v];
+#pragma unroll
+    for (int c = 0; c < (C > 0 ? C : 0); ++c) weight[c * V + v] = fine.weight[(o + v) * C + c];
+  }
+  const int64_t plane = int64_t(size.height) * size.width;
+  const int32_t end = min(first_between(column + 1, size.coarse_width), size.width);
+  for (int32_t x = first_between(column, size.coarse_width); x < end; ++x) {
+    const double across = way_between(x, column, size.coarse_width);
+    double start[V], step[V];
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const double at_upper = upper[v] + upper_step[v] * across;
+      start[v] = at_upper + bias[v];
+      step[v] = (lower[v] + lower_step[v] * across) - at_upper;
+    }
+    const float* pixel = image + int64_t(b) * inputs * plane + int64_t(top) * size.width + x;
+    float* out = features + ((int64_t(b) * size.height + top) * size.width + x) * d + o;
+    for (int32_t y = top; y < bottom; ++y, pixel += size.width, out += int64_t(size.width) * d) {
+      double sum[V];
+#pragma unroll
+      for (int v = 0; v < V; ++v) sum[v] = start[v] + step[v] * ways[y - top];
+#pragma unroll
+      for (int c = 0; c < inputs; ++c) {
+        const double value = pixel[c * plane];
+#pragma unroll
+        for (int v = 0; v < V; ++v) sum[v] += value * (C > 0 ? weight[c * V + v] : fine.weight[int64_t(o + v) * inputs + c]);
+      }
+      if constexpr (V == 4) {
+        *reinterpret_cast<float4*>(out) = {static_cast<float>(silu(sum[0])), static_cast<float>(silu(sum[1])),
+                                           static_cast<float>(silu(sum[2])), static_cast<float>(silu(sum[3]))};
+      } else {
+        *out = static_cast<float>(silu(sum[0]));
+      }
+    }
+  }
 }
 
 }  // namespace
 
-Tensor project_cuda(const Tensor& image, const Tensor& parameters, int64_t channels, double eps) {
+Tensor coarse_features_cuda(const Tensor& image, const Tensor& weight1, const Tensor& bias1, const Tensor& weight2, const Tensor& bias2) {
   const torch::stable::accelerator::DeviceGuard guard(image.get_device_index());
-  const int32_t height = static_cast<int32_t>(image.size(2)), width = static_cast<int32_t>(image.size(3));
-  const Size size{static_cast<int32_t>(image.size(0)), static_cast<int32_t>(image.size(1)), height, width,
-                  static_cast<int32_t>(channels), (height + 3) / 4, (width + 3) / 4};
-  const Projection layers = take_projection(data<float>(parameters), size.in_channels, size.channels);
-  const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
-  const Tensor coarse = empty_on(image, {cells * channels}, ScalarType::Double);
-  const Tensor features = empty_on(image, {size.batch, height, width, channels}, ScalarType::Float);
-  const auto kernel = size.in_channels == 3 && channels == 8 ? run<3, 8> : run<0, 0>;
-  kernel(data<float>(image), size, layers, eps, mutable_data<double>(coarse), mutable_data<float>(features), current_stream(image));
+  const ProjectionSize size = projection_size(image, bias2.size(0));
+  const Tensor coarse = empty_on(image, {size.batch, size.coarse_height, size.coarse_width, size.channels}, ScalarType::Double);
+  const int64_t rounds = (int64_t(size.batch) * size.coarse_height * size.coarse_width + kCells - 1) / kCells;
+  if (rounds == 0) return coarse;
+  // Where there are many, a block takes four, and its weights are loaded once for them.
+  const int64_t blocks = rounds < 4 * kMaxBlocks ? (rounds < kMaxBlocks ? rounds : kMaxBlocks) : rounds / 4;
+  const bool usual = size.in_channels == 3 && size.channels == kOutputs;
+  const auto kernel = usual ? coarse_cells<3> : coarse_cells_of_any;
+  const dim3 grid(blocks_of_one(blocks), usual ? 1 : (size.channels + kOutputs - 1) / kOutputs);
+  kernel<<<grid, kCoarseThreads, 0, current_stream(image)>>>(
+      data<float>(image), size, linear_of(weight1, bias1), linear_of(weight2, bias2), mutable_data<double>(coarse));
+  check(cudaGetLastError(), "launching coarse_features");
+  return coarse;
+}
+
+Tensor pixel_features_cuda(const Tensor& image, const Tensor& coarse, const Tensor& weight, const Tensor& bias) {
+  const torch::stable::accelerator::DeviceGuard guard(image.get_device_index());
+  const ProjectionSize size = projection_size(image, bias.size(0));
+  const Tensor features = empty_on(image, {size.batch, size.height, size.width, size.channels}, ScalarType::Float);
+  const int64_t rows = int64_t(size.batch) * size.coarse_height;
+  if (rows == 0) return features;
+  const int at_once = size.channels % 4 ? 1 : 4;
+  const int64_t threads = int64_t(size.coarse_width) * (size.channels / at_once), block = threads < kThreads ? (threads + 31) / 32 * 32 : kThreads;
+  const bool usual = size.in_channels == 3;
+  const auto kernel = at_once == 4 ? (usual ? features_of_pixels<3, 4> : features_of_pixels<0, 4>)
+                                   : (usual ? features_of_pixels<3, 1> : features_of_pixels<0, 1>);
+  kernel<<<dim3(blocks_of_one(rows), static_cast<unsigned>((threads + block - 1) / block)), static_cast<unsigned>(block), 0, current_stream(image)>>>(
+      data<float>(image), data<double>(coarse), size, linear_of(weight, bias), mutable_data<float>(features));
+  check(cudaGetLastError(), "launching pixel_features");
   return features;
 }
 
 }  // namespace dht
 
-STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CUDA, m) { m.impl("project", TORCH_BOX(&dht::project_cuda)); }
+STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CUDA, m) {
+  m.impl("coarse_features", TORCH_BOX(&dht::coarse_features_cuda));
+  m.impl("pixel_features", TORCH_BOX(&dht::pixel_features_cuda));
+}
