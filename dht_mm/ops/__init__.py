@@ -20,8 +20,8 @@ from .region_mean import region_mean
 from .region_pixels import region_pixels
 
 __all__ = [
-    'Hierarchy', 'backend_info', 'build_hierarchy', 'build_partition', 'channel_moments', 'check_options', 'coarse_features', 'exact_linear',
-    'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4', 'fold_norm', 'gradient_histogram', 'hard_merge', 'linear_statistics',
-    'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean', 'region_pixels', 'soft_merge',
-    'tree_mean', 'use_backend'
+    'Hierarchy', 'backend_info', 'build_hierarchy', 'build_partition', 'channel_moments', 'check_options', 'coarse_features',
+    'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4', 'fold_norm', 'gradient_histogram', 'hard_merge',
+    'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean', 'region_pixels',
+    'soft_merge', 'tree_mean', 'use_backend'
 ]
