@@ -21,34 +21,38 @@ class Encoder(nn.Module):
         final_norm: Whether to normalise the tokens of the last block.
         norm_eps: Epsilon of all norms.
         with_cp: Whether to save memory in training by computing each block again in the backward pass.
+        compile_blocks: Whether to compile the blocks (``torch.compile``), once for all of them and all numbers of tokens.
         **block: Further options of :class:`Block`.
     """
 
     def __init__(self, embed_dims: int, num_layers: int, num_heads: int, feedforward_channels: int, drop_path_rate: float = 0.0,
-                 final_norm: bool = True, norm_eps: float = 1e-6, with_cp: bool = False, **block: float | bool):
+                 final_norm: bool = True, norm_eps: float = 1e-6, with_cp: bool = False,
+                 compile_blocks: bool = False, **block: float | bool):
         super().__init__()
         rates = [drop_path_rate * index / max(num_layers - 1, 1) for index in range(num_layers)]
         self.blocks = nn.ModuleList(
             Block(embed_dims, num_heads, feedforward_channels, rate, norm_eps=norm_eps, **block) for rate in rates)
         self.norm = nn.LayerNorm(embed_dims, norm_eps) if final_norm else nn.Identity()
         self.with_cp = with_cp
+        for block in self.blocks:
+            block.compiled = compile_blocks
         for linear in filter(lambda module: isinstance(module, nn.Linear), self.modules()):
             nn.init.trunc_normal_(linear.weight, std=0.02)
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, offsets: Tensor, out_indices: Collection[int]) -> dict[int, Tensor]:
+    def forward(self, x: Tensor, layout: TokenLayout | Tensor, out_indices: Collection[int]) -> dict[int, Tensor]:
         """Run the blocks up to the last one that is asked for.
 
         Args:
             x: ``[N, D]``, the tokens of all images.
-            offsets: ``[B + 1]`` int32, first token of each image, then N.
+            layout: Where the images lie, or the ``[B + 1]`` int32 offsets to make that of: first token of each image, then N.
             out_indices: Blocks whose tokens are wanted, counted from 0.
 
         Returns:
             ``[N, D]`` of each block in ``out_indices``; those of the last block of all have gone through the final norm.
         """
-        layout = TokenLayout(offsets, len(x))
+        layout = layout if isinstance(layout, TokenLayout) else TokenLayout(layout, len(x))
         outputs = {}
         for index, block in enumerate(self.blocks[:max(out_indices) + 1]):
             x = checkpoint(block, x, layout, use_reentrant=False) if self.with_cp and x.requires_grad else block(x, layout)
