@@ -3,8 +3,11 @@
 from .attention import Attention
 from .block import MLP, Block, DropPath
 from .encoder import Encoder
+from .flops import register_flops
 from .layout import TokenLayout
 from .packing import PackedAttention, PaddedAttention
 from .scaling import LayerScale
 
 __all__ = ['MLP', 'Attention', 'Block', 'DropPath', 'Encoder', 'LayerScale', 'PackedAttention', 'PaddedAttention', 'TokenLayout']
+
+register_flops()
