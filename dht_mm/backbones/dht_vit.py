@@ -111,6 +111,9 @@ class DHTViT(BaseModule):
         x = x.to(self.embedding.patch_embed.weight.dtype)  # mixed-precision pipelines can hand over half precision
         shift = mean_shift(x, partition) if self.inject_mean else None
         tokens = self.embedding(self.features(x, partition, shift), partition)
+        if self.out_type == 'cls_token':
+            outputs = self.encoder(tokens, layout, self.out_indices, rows=layout.offsets[:-1].long())
+            return tuple(outputs[index] for index in self.out_indices)
         outputs = self.encoder(tokens, layout, self.out_indices)
         blocks = [split(outputs[index], partition, num_prefix) for index in self.out_indices]
         if self.out_type == 'tokens':
@@ -123,8 +126,6 @@ class DHTViT(BaseModule):
         """One block's ``[B, P, D]`` prefix tokens and ``[R, D]`` regions as the tensor that ``out_type`` asks for."""
         if self.out_type == 'raw':
             return raw(prefix, regions, partition)
-        if self.out_type == 'cls_token':
-            return prefix[:, 0]
         if self.out_type == 'featmap':
             return feature_map(regions, partition, self.patch_size)
         return self.avg_norm(pixel_mean(regions, partition))

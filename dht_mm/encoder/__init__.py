@@ -1,10 +1,11 @@
 """Tokens to tokens. Packed sequences in and out; knows nothing of images and regions."""
 
 from .attention import Attention
-from .block import MLP, Block, DropPath
+from .block import Block, DropPath
 from .encoder import Encoder
 from .flops import register_flops
 from .layout import TokenLayout
+from .mlp import MLP
 from .packing import PackedAttention, PaddedAttention
 from .scaling import LayerScale
 

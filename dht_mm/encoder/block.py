@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .layout import TokenLayout
+from .mlp import MLP
 from .packing import PackedAttention, PaddedAttention
-from .scaling import LayerScale, compute_dtype, scaled_linear
+from .scaling import LayerScale, compute_dtype
 
 
 class DropPath(nn.Module):
@@ -36,25 +37,6 @@ class DropPath(nn.Module):
             return None
         keep = torch.empty(branches, len(layout), device=layout.image.device).bernoulli_(1 - self.rate) / (1 - self.rate)
         return keep[:, layout.image, None]
-
-
-class MLP(nn.Module):
-    """Two linear maps with an exact GELU between them.
-
-    Args:
-        embed_dims: Dimensions of a token, D.
-        feedforward_channels: Hidden dimensions.
-    """
-
-    def __init__(self, embed_dims: int, feedforward_channels: int):
-        super().__init__()
-        self.fc1 = nn.Linear(embed_dims, feedforward_channels)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(feedforward_channels, embed_dims)
-
-    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        """``[N, D]`` to ``[N, D]``, each dimension times ``scale``, ``[D]``."""
-        return scaled_linear(self.fc2, self.act(self.fc1(x)), scale)
 
 
 class Block(nn.Module):
@@ -87,14 +69,16 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
         self.compiled = False
 
-    def forward(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        """``[N, D]`` to ``[N, D]``."""
-        run = _compiled_run() if self.compiled else _run
-        return run(self, x, layout.attention(compute_dtype(x), self.attn.head_dims), self.drop_path(layout, 2))
+    def forward(self, x: Tensor, layout: TokenLayout, rows: Tensor | None = None) -> Tensor:
+        """``[N, D]`` to ``[N, D]``, or to those ``rows`` of it alone, ``[K]`` int64: what only the others need is not computed."""
+        attend, keep = layout.attention(compute_dtype(x), self.attn.head_dims), self.drop_path(layout, 2)
+        keep = keep if keep is None or rows is None else keep[:, rows]
+        return (_compiled_run() if self.compiled else _run)(self, x, attend, keep, rows)
 
 
-def _run(block: Block, x: Tensor, attend: PackedAttention | PaddedAttention, keep: Tensor | None) -> Tensor:
-    x = x + _kept(block.attn(block.norm1(x), attend, _scale(block.ls1)), keep, 0)
+def _run(block: Block, x: Tensor, attend: PackedAttention | PaddedAttention, keep: Tensor | None, rows: Tensor | None) -> Tensor:
+    attended = block.attn(block.norm1(x), attend, _scale(block.ls1), rows)
+    x = (x if rows is None else x[rows]) + _kept(attended, keep, 0)
     return x + _kept(block.mlp(block.norm2(x), _scale(block.ls2)), keep, 1)
 
 

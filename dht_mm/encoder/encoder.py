@@ -41,21 +41,31 @@ class Encoder(nn.Module):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, layout: TokenLayout | Tensor, out_indices: Collection[int]) -> dict[int, Tensor]:
+    def forward(self, x: Tensor, layout: TokenLayout | Tensor, out_indices: Collection[int],
+                rows: Tensor | None = None) -> dict[int, Tensor]:
         """Run the blocks up to the last one that is asked for.
 
         Args:
             x: ``[N, D]``, the tokens of all images.
             layout: Where the images lie, or the ``[B + 1]`` int32 offsets to make that of: first token of each image, then N.
             out_indices: Blocks whose tokens are wanted, counted from 0.
+            rows: ``[K]`` int64, the tokens that are wanted of them; all by default. The last block computes no others.
 
         Returns:
-            ``[N, D]`` of each block in ``out_indices``; those of the last block of all have gone through the final norm.
+            ``[N, D]`` or ``[K, D]`` of each block in ``out_indices``; those of the last block of all have gone through the final norm.
         """
         layout = layout if isinstance(layout, TokenLayout) else TokenLayout(layout, len(x))
+        last = max(out_indices)
         outputs = {}
-        for index, block in enumerate(self.blocks[:max(out_indices) + 1]):
-            x = checkpoint(block, x, layout, use_reentrant=False) if self.with_cp and x.requires_grad else block(x, layout)
+        for index, block in enumerate(self.blocks[:last + 1]):
+            x = self._run(block, x, layout, rows if index == last else None)
             if index in out_indices:
-                outputs[index] = self.norm(x) if index == len(self.blocks) - 1 else x
+                outputs[index] = x if rows is None or index == last else x[rows]
+        if last == len(self.blocks) - 1:
+            outputs[last] = self.norm(x)
         return outputs
+
+    def _run(self, block: Block, *inputs: Tensor | TokenLayout | None) -> Tensor:
+        if self.with_cp and inputs[0].requires_grad:
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)

@@ -56,7 +56,7 @@ def test_outputs_are_forms_of_the_same_tokens():
         assert torch.equal(raw[image, 0], cls_token[image])
         assert torch.equal(raw[image, 1:count + 1], regions[partition.offsets[image]:partition.offsets[image + 1]])
         assert not raw[image, count + 1:].any()
-    assert torch.equal(make_model().eval()(images)[0], cls_token)
+    assert torch.allclose(make_model().eval()(images)[0], cls_token, atol=1e-6)  # the last block computes nothing else
     painted = partition.scatter(regions)
     cells = nn.functional.avg_pool2d(painted, 8, ceil_mode=True, count_include_pad=False)
     assert torch.allclose(make_model(out_type='featmap').eval()(images)[0], cells, atol=1e-5)
