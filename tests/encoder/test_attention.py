@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dht_mm.encoder import Attention, PackedAttention, PaddedAttention, TokenLayout
+from dht_mm.encoder import Attention, PackedAttention, PaddedAttention, TokenLayout, packing
 
 LENGTHS = [(5, 3, 9), (4, 4), (1,), (1, 7)]
 
@@ -92,3 +92,39 @@ def test_queries_and_keys_have_norms_of_their_own():
 def test_heads_must_divide_the_dimensions():
     with pytest.raises(ValueError, match='num_heads must divide embed_dims=8, got 3'):
         Attention(8, 3)
+
+
+def test_attention_is_chosen_once():
+    layout = make_layout((5, 3))
+    chosen = layout.attention(torch.float32, 8)
+    assert isinstance(chosen, PaddedAttention) and layout.attention(torch.bfloat16, 64) is chosen
+
+
+@pytest.mark.parametrize('device, dtype, head_dims, packed', [
+    ('cuda', torch.bfloat16, 64, True), ('cuda', torch.float16, 256, True), ('cpu', torch.bfloat16, 64, False),
+    ('cuda', torch.float32, 64, False), ('cuda', torch.float16, 4, False), ('cuda', torch.float16, 264, False)])
+def test_packed_kernel_serves_half_precision_on_a_gpu(monkeypatch, device: str, dtype: torch.dtype, head_dims: int, packed: bool):
+    monkeypatch.setattr(packing, '_has_flash_attention', lambda device: True)
+    assert packing.has_packed_kernel(torch.device(device), dtype, head_dims) == (packed and packing.varlen_attn is not None)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_packed_and_padded_agree_on_a_gpu(dtype: torch.dtype):
+    lengths = (197, 50, 1, 400)
+    layout, qkv = make_layout(lengths, 'cuda'), draw(lengths, heads=3, dims=64, device='cuda', dtype=dtype)
+    packed, padded = layout.attention(dtype, 64), make_layout(lengths, 'cuda').attention(torch.float32, 64)
+    assert isinstance(packed, PackedAttention) == (packing.varlen_attn is not None) and isinstance(padded, PaddedAttention)
+    assert packed.longest == padded.longest == 400
+    assert torch.allclose(packed(*qkv).float(), padded(*qkv).float(), atol=2e-2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_layout_does_not_wait_for_the_gpu():
+    offsets = torch.tensor([0, 5, 8], device='cuda', dtype=torch.int32)
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        layout = TokenLayout(offsets, 8)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    assert layout.ends() == (3, 5)
