@@ -167,7 +167,7 @@ def device_name(args: argparse.Namespace) -> str:
 def table(rows: list[dict[str, object]]) -> None:
     """Print rows in Markdown."""
     lines = [list(rows[0]), ['---'] * len(rows[0])]
-    lines += [[f'{value:.3g}' if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    lines += [[f'{value:.4g}' if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     print('\n'.join('| ' + ' | '.join(line) + ' |' for line in lines), flush=True)
 
 

@@ -23,6 +23,8 @@ def parse_args() -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument('--archs', nargs='+', default=list(ARCHS), choices=list(ARCHS), help='capacities (default: all)')
     result.add_argument('--size', type=int, default=224, help='side of the image (default: %(default)s)')
+    result.add_argument('--out-type', default='raw', help='output of the model; for cls_token alone the last block computes less '
+                        '(default: %(default)s)')
     result.add_argument('--patch-size', type=int, default=16, help='side of the squares (default: %(default)s)')
     return result.parse_args()
 
@@ -43,7 +45,8 @@ def row(arch: str, args: argparse.Namespace) -> list[str]:
     noise = torch.randn(1, 3, args.size // 8 + 1, args.size // 8 + 1)
     image = nn.functional.interpolate(noise, (args.size, args.size), mode='bicubic')
     tokenizer = DHTTokenizer().eval()
-    model = DHTViT(GridTokenizer(args.patch_size), arch, args.size, args.patch_size, features=dict(gradient=True, inject_mean=True)).eval()
+    model = DHTViT(GridTokenizer(args.patch_size), arch, args.size, args.patch_size, out_type=args.out_type,
+                   features=dict(gradient=True, inject_mean=True)).eval()
     parts = multiply_adds(model, image)
     tokenizing = sum(multiply_adds(tokenizer, image)[''].values())
     total = sum(parts[''].values()) + tokenizing

@@ -32,30 +32,30 @@ def one_step(model: nn.Module, images: Tensor, training: bool, args: argparse.Na
         model.zero_grad()
 
 
-def rows_of(arch: str, images: Tensor, args: argparse.Namespace) -> list[dict[str, object]]:
-    """A row for training and one for evaluation."""
-    model, rows, draw = dht_vit(arch, args, compiled=True), [], random.Random(0)
-    for training in (True, False):
-        graphs, seen = [counters['stats']['unique_graphs']], set()
-        for step in range(args.total):
-            set_budget(model, draw.randint(min(20, args.most), args.most))
-            chosen = images[torch.randperm(len(images))[:draw.randint(2, len(images))].to(images.device)]
-            handle = model.backbone.encoder.register_forward_pre_hook(lambda _, inputs: seen.add(len(inputs[0])))
-            one_step(model, chosen, training, args)
-            handle.remove()
-            if step in (1, args.total - 1):
-                graphs.append(counters['stats']['unique_graphs'])
-        rows.append(dict(model=f'dHT-{arch}/16', mode='training' if training else 'evaluation', steps=args.total,
-                         token_counts=len(seen), graphs_in_two_steps=graphs[1] - graphs[0], graphs_after=graphs[-1] - graphs[1],
-                         limit_reached=sum(counters['recompile_limit'].values())))
-    return rows
+def row_of(model: nn.Module, images: Tensor, training: bool, args: argparse.Namespace) -> dict[str, object]:
+    """The graphs of many steps of one kind."""
+    draw, counts, graphs = random.Random(0), set(), [counters['stats']['unique_graphs']]
+    handle = model.backbone.encoder.register_forward_pre_hook(lambda _, inputs: counts.add(len(inputs[0])))
+    for step in range(args.total):
+        set_budget(model, draw.randint(min(20, args.most), args.most))
+        chosen = torch.randperm(len(images))[:draw.randint(2, len(images))]
+        one_step(model, images[chosen.to(images.device)], training, args)
+        if step in (1, args.total - 1):
+            graphs.append(counters['stats']['unique_graphs'])
+    handle.remove()
+    first, *_, last = graphs
+    return dict(mode='training' if training else 'evaluation', steps=args.total, token_counts=len(counts),
+                graphs_in_two_steps=graphs[1] - first, graphs_after=last - graphs[1],
+                limit_reached=sum(counters['recompile_limit'].values()))
 
 
 def main() -> None:
     args = parse_args()
     print(device_name(args))
-    images = photographs(args)
-    rows = [row for arch in args.archs for row in rows_of(arch, images, args)]
+    images, rows = photographs(args), []
+    for arch in args.archs:
+        model = dht_vit(arch, args, compiled=True)
+        rows += [dict(model=f'dHT-{arch}/16') | row_of(model, images, training, args) for training in (True, False)]
     table(rows)
     save(args, rows)
 

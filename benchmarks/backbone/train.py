@@ -30,7 +30,8 @@ from torch import Tensor, nn
 
 def parse_args() -> argparse.Namespace:
     result = parser(__doc__)
-    result.add_argument('--tokens', type=float, default=197, help='tokens of an image on average, class token included (default: %(default)s)')
+    result.add_argument('--tokens', type=float, default=197,
+                        help='tokens of an image on average, class token included (default: %(default)s)')
     result.add_argument('--eager-only', action='store_true', help='leave out the models with compiled blocks')
     return result.parse_args()
 
@@ -54,10 +55,10 @@ def training_step(model: nn.Module, images: Tensor, args: argparse.Namespace) ->
     return step
 
 
-def peak_mib(step: Callable[[], None], args: argparse.Namespace) -> float:
-    """Highest memory during a step above that before it; NaN without a GPU."""
-    if not args.device.startswith('cuda'):
-        return float('nan')
+def peak_mib(step: Callable[[], None], args: argparse.Namespace) -> float | None:
+    """Highest memory during a step above that before it; None without a GPU."""
+    if torch.device(args.device).type != 'cuda':
+        return None
     step()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -65,8 +66,8 @@ def peak_mib(step: Callable[[], None], args: argparse.Namespace) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def rows_of(arch: str, compiled: bool, images: Tensor, args: argparse.Namespace) -> list[dict[str, object]]:
-    """The plain ViT's row and ours."""
+def row_of(arch: str, compiled: bool, images: Tensor, args: argparse.Namespace) -> dict[str, object]:
+    """A row of the table."""
     ours, given, plain = dht_vit(arch, args, compiled), dht_vit(arch, args, compiled), plain_vit(arch, args, compiled)
     tokens = fit_budget(ours.train(), images, args.tokens)
     with torch.no_grad():
@@ -75,22 +76,19 @@ def rows_of(arch: str, compiled: bool, images: Tensor, args: argparse.Namespace)
              'given': training_step(given, images, args)}
     times = median_ms(steps, args)
     memory = {name: peak_mib(steps[name], args) for name in ('plain', 'ours')}
-    blocks = 'compiled' if compiled else 'eager'
-    return [
-        dict(model=f'ViT-{arch}/16', blocks=blocks, tokens=float(plain.pos_embed.shape[1]), step_ms=times['plain'], ratio=1.0,
-             tokenizer_ms=0.0, tokenizer_share=0.0, memory_mib=memory['plain'], memory_ratio=1.0),
-        dict(model=f'dHT-{arch}/16', blocks=blocks, tokens=tokens, step_ms=times['ours'], ratio=times['ours'] / times['plain'],
-             tokenizer_ms=times['ours'] - times['given'], tokenizer_share=1 - times['given'] / times['ours'],
-             memory_mib=memory['ours'], memory_ratio=memory['ours'] / memory['plain'])]
+    return dict(
+        model=f'dHT-{arch}/16', blocks='compiled' if compiled else 'eager', tokens=tokens, step_ms=times['ours'],
+        tokenizer_ms=times['ours'] - times['given'], tokenizer_share=1 - times['given'] / times['ours'],
+        plain_tokens=plain.pos_embed.shape[1], plain_step_ms=times['plain'], ratio=times['ours'] / times['plain'],
+        memory_mib=memory['ours'], plain_memory_mib=memory['plain'],
+        memory_ratio=memory['ours'] / memory['plain'] if memory['plain'] else None)
 
 
 def main() -> None:
     args = parse_args()
     print(device_name(args))
-    images, rows = photographs(args), []
-    for arch in args.archs:
-        for compiled in (False,) if args.eager_only else (False, True):
-            rows += rows_of(arch, compiled, images, args)
+    images = photographs(args)
+    rows = [row_of(arch, compiled, images, args) for arch in args.archs for compiled in ([False] if args.eager_only else [False, True])]
     table(rows)
     save(args, rows)
 
