@@ -35,7 +35,7 @@ class DropPath(nn.Module):
         """What each branch is multiplied with, ``[branches, N, 1]`` float32; None where nothing is ever dropped."""
         if not self.training or self.rate == 0:
             return None
-        keep = torch.empty(branches, len(layout), device=layout.image.device).bernoulli_(1 - self.rate) / (1 - self.rate)
+        keep = torch.empty(branches, len(layout), device=layout.offsets.device).bernoulli_(1 - self.rate) / (1 - self.rate)
         return keep[:, layout.image, None]
 
 
@@ -77,13 +77,9 @@ class Block(nn.Module):
 
 
 def _run(block: Block, x: Tensor, attend: PackedAttention | PaddedAttention, keep: Tensor | None, rows: Tensor | None) -> Tensor:
-    attended = block.attn(block.norm1(x), attend, _scale(block.ls1), rows)
+    attended = block.attn(block.norm1(x), attend, block.ls1, rows)
     x = (x if rows is None else x[rows]) + _kept(attended, keep, 0)
-    return x + _kept(block.mlp(block.norm2(x), _scale(block.ls2)), keep, 1)
-
-
-def _scale(layer_scale: nn.Module) -> Tensor | None:
-    return getattr(layer_scale, 'gamma', None)
+    return x + _kept(block.mlp(block.norm2(x), block.ls2), keep, 1)
 
 
 def _kept(branch: Tensor, keep: Tensor | None, index: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Where the tokens of each image lie in a packed sequence."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -18,14 +20,12 @@ class TokenLayout:
 
     Attributes:
         lengths: ``[B]`` int64, tokens of each image.
-        image: ``[N]`` int64, the image of each token.
     """
 
     def __init__(self, offsets: Tensor, total: int):
         self.offsets = offsets
         self.lengths = offsets.long().diff()
-        images = torch.arange(len(self), device=offsets.device)
-        self.image = images.repeat_interleave(self.lengths, output_size=total)
+        self.total = total
         self._ends = torch.stack(self.lengths.aminmax()).to('cpu', non_blocking=True)
         self._arrival = torch.cuda.current_stream(offsets.device).record_event() if offsets.is_cuda else None
         self._attention: PackedAttention | PaddedAttention | None = None
@@ -33,6 +33,12 @@ class TokenLayout:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.lengths)
+
+    @cached_property
+    def image(self) -> Tensor:
+        """``[N]`` int64, the image of each token."""
+        images = torch.arange(len(self), device=self.offsets.device)
+        return images.repeat_interleave(self.lengths, output_size=self.total)
 
     def ends(self) -> tuple[int, int]:
         """Tokens of the shortest and of the longest image."""
@@ -58,6 +64,6 @@ class TokenLayout:
         if shortest == longest:
             return PaddedAttention(len(self), longest, None, None)
         start_of_image = torch.arange(len(self), device=self.offsets.device) * longest - self.offsets[:-1]
-        places = torch.arange(len(self.image), device=self.offsets.device) + start_of_image[self.image]
+        places = torch.arange(self.total, device=self.offsets.device) + start_of_image[self.image]
         filled = torch.arange(longest, device=self.offsets.device) < self.lengths[:, None]
         return PaddedAttention(len(self), longest, places, filled[:, None, None])

@@ -19,6 +19,6 @@ class MLP(nn.Module):
         self.act = nn.GELU()
         self.fc2 = nn.Linear(feedforward_channels, embed_dims)
 
-    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        """``[N, D]`` to ``[N, D]``, each dimension times ``scale``, ``[D]``."""
+    def forward(self, x: Tensor, scale: nn.Module) -> Tensor:
+        """``[N, D]`` to ``[N, D]``, with ``scale`` (``[N, D]`` to ``[N, D]``) at the end."""
         return scaled_linear(self.fc2, self.act(self.fc1(x)), scale)

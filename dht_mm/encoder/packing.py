@@ -53,7 +53,7 @@ class PaddedAttention(NamedTuple):
         """``[N, ...]`` to ``[B, L, ...]``, zero where an image has no more tokens."""
         if self.places is not None:
             padded = packed.new_zeros(self.batch * self.longest, *packed.shape[1:])
-            packed = padded.index_copy(0, self.places, packed)
+            packed = padded.index_copy_(0, self.places, packed)
         return packed.view(self.batch, self.longest, *packed.shape[1:])
 
     def unpad(self, padded: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
-def scaled_linear(linear: nn.Module, x: Tensor, scale: Tensor | None) -> Tensor:
-    """A linear map, each dimension of its output times a factor.
+def scaled_linear(linear: nn.Module, x: Tensor, scale: nn.Module) -> Tensor:
+    """A linear map and a :class:`LayerScale`, or whatever module is in its place.
 
     The weights are scaled where they can be: there are far fewer of them than tokens, and the unscaled output needs not be kept for
     the gradient. float16 has no room for small factors on top of small weights, and maps that something was wrapped around or put in
@@ -32,14 +32,12 @@ def scaled_linear(linear: nn.Module, x: Tensor, scale: Tensor | None) -> Tensor:
     Args:
         linear: The map, ``[N, C]`` to ``[N, D]``.
         x: ``[N, C]``.
-        scale: ``[D]``; None for none.
+        scale: What follows it, ``[N, D]`` to ``[N, D]``.
     """
-    if scale is None:
-        return linear(x)
-    if type(linear) is not nn.Linear or compute_dtype(x) == torch.float16:
-        return linear(x) * scale
-    bias = None if linear.bias is None else linear.bias * scale
-    return F.linear(x, linear.weight * scale[:, None], bias)
+    if not isinstance(scale, LayerScale) or type(linear) is not nn.Linear or compute_dtype(x) == torch.float16:
+        return scale(linear(x))
+    bias = None if linear.bias is None else linear.bias * scale.gamma
+    return F.linear(x, linear.weight * scale.gamma[:, None], bias)
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

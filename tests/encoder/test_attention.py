@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dht_mm.encoder import Attention, PackedAttention, PaddedAttention, TokenLayout, packing
 
@@ -75,18 +75,19 @@ def test_query_key_and_value_come_in_this_order():
     q, k, v = (F.linear(x, weight, bias).view(6, 2, 4) for weight, bias in zip(
         attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3), strict=True))
     expected = attention.proj(image_by_image(q, k, v, (6,)).flatten(1))
-    assert torch.allclose(attention(x, make_layout((6,)).attention(x.dtype, 4)), expected, atol=1e-6)
+    assert torch.allclose(attention(x, make_layout((6,)).attention(x.dtype, 4), nn.Identity()), expected, atol=1e-6)
 
 
 def test_queries_and_keys_have_norms_of_their_own():
     attention = Attention(8, 2, qkv_bias=False, qk_norm=True)
-    torch.nn.init.normal_(attention.q_norm.weight)
-    torch.nn.init.normal_(attention.k_norm.bias)
+    nn.init.normal_(attention.q_norm.weight)
+    nn.init.normal_(attention.k_norm.bias)
     x = torch.randn(6, 8)
     q, k, v = (F.linear(x, weight).view(6, 2, 4) for weight in attention.qkv.weight.chunk(3))
     q, k = (F.layer_norm(y, (4,), norm.weight, norm.bias, 1e-6) for y, norm in ((q, attention.q_norm), (k, attention.k_norm)))
     expected = attention.proj(image_by_image(q, k, v, (6,)).flatten(1))
-    assert attention.qkv.bias is None and torch.allclose(attention(x, make_layout((6,)).attention(x.dtype, 4)), expected, atol=1e-6)
+    output = attention(x, make_layout((6,)).attention(x.dtype, 4), nn.Identity())
+    assert attention.qkv.bias is None and torch.allclose(output, expected, atol=1e-6)
 
 
 def test_heads_must_divide_the_dimensions():

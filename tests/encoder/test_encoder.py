@@ -40,8 +40,9 @@ def test_layer_scale_scales_both_branches():
     block = Block(16, 2, 24, layer_scale_init_value=0.25)
     nn.init.normal_(block.ls2.gamma)
     x, layout = draw_tokens(), TokenLayout(OFFSETS, 17)
-    middle = x + 0.25 * block.attn(block.norm1(x), layout.attention(x.dtype, 8))
-    assert torch.allclose(block(x, layout), middle + block.ls2.gamma * block.mlp(block.norm2(middle)), atol=1e-6)
+    middle = x + 0.25 * block.attn(block.norm1(x), layout.attention(x.dtype, 8), nn.Identity())
+    expected = middle + block.ls2.gamma * block.mlp(block.norm2(middle), nn.Identity())
+    assert torch.allclose(block(x, layout), expected, atol=1e-6)
     assert torch.equal(LayerScale(16, 2)(x), 2 * x) and isinstance(Block(16, 2, 24, layer_scale_init_value=0).ls1, nn.Identity)
 
 
@@ -80,9 +81,9 @@ def test_dropped_branches_leave_the_tokens_alone():
     torch.manual_seed(1)
     keep = block.drop_path(layout, 2)
     assert 0 < keep.count_nonzero() < keep.numel()
-    middle = x + keep[0] * 0.1 * block.attn(block.norm1(x), layout.attention(x.dtype, 8))
+    middle = x + keep[0] * block.attn(block.norm1(x), layout.attention(x.dtype, 8), block.ls1)
     torch.manual_seed(1)
-    assert torch.allclose(block(x, layout), middle + keep[1] * 0.1 * block.mlp(block.norm2(middle)), atol=1e-6)
+    assert torch.allclose(block(x, layout), middle + keep[1] * block.mlp(block.norm2(middle), block.ls2), atol=1e-6)
 
 
 def test_rows_are_those_of_the_whole_output():

@@ -9,10 +9,11 @@ from dht_mm.encoder import scaling
 
 def scaled_and_gradients(linear: nn.Module, fold: bool, dtype: torch.dtype | None) -> list[Tensor]:
     torch.manual_seed(0)
-    x, scale = torch.randn(7, 6, requires_grad=True), torch.randn(5, requires_grad=True)
+    x, scale = torch.randn(7, 6, requires_grad=True), scaling.LayerScale(5, 1)
+    nn.init.normal_(scale.gamma)
     with torch.autocast('cpu', dtype, enabled=dtype is not None):
-        output = scaling.scaled_linear(linear, x, scale) if fold else linear(x) * scale
-    return [output, *torch.autograd.grad(output.float().sin().sum(), [x, scale, *linear.parameters()])]
+        output = scaling.scaled_linear(linear, x, scale) if fold else scale(linear(x))
+    return [output, *torch.autograd.grad(output.float().sin().sum(), [x, scale.gamma, *linear.parameters()])]
 
 
 class Wrapped(nn.Linear):
@@ -34,7 +35,7 @@ def test_same_output_and_gradients(kind: type, bias: bool, dtype: torch.dtype | 
 def test_tiny_factors_survive_half_precision():
     linear = nn.Linear(64, 8, bias=False)
     nn.init.constant_(linear.weight, 0.01)
-    x, scale = torch.ones(3, 64), torch.full((8,), 1e-6)
+    x, scale = torch.ones(3, 64), scaling.LayerScale(8, 1e-6)
     with torch.autocast('cpu', torch.float16):
         found = scaling.scaled_linear(linear, x, scale)
     assert torch.allclose(found.float(), torch.full((3, 8), 0.64e-6), rtol=0.01)  # 1e-8, the scaled weight, is 0 in float16
@@ -42,7 +43,7 @@ def test_tiny_factors_survive_half_precision():
 
 def test_without_factor_the_map_is_called():
     linear, x = nn.Linear(6, 5), torch.randn(7, 6)
-    assert torch.equal(scaling.scaled_linear(linear, x, None), linear(x))
+    assert torch.equal(scaling.scaled_linear(linear, x, nn.Identity()), linear(x))
 
 
 def test_compute_dtype_is_autocasts():
