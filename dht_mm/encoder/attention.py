@@ -39,4 +39,4 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).view(len(x), 3, self.num_heads, self.head_dims).unbind(1)
         q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast makes norms return float32
         out = attend(q, k, v).flatten(1)
-        return scaled_linear(self.proj, out if rows is None else out[rows], scale)
+        return scaled_linear(self.proj, out if rows is None else out.index_select(0, rows), scale)

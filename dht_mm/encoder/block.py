@@ -78,7 +78,7 @@ class Block(nn.Module):
 
 def _run(block: Block, x: Tensor, attend: PackedAttention | PaddedAttention, keep: Tensor | None, rows: Tensor | None) -> Tensor:
     attended = block.attn(block.norm1(x), attend, block.ls1, rows)
-    x = (x if rows is None else x[rows]) + _kept(attended, keep, 0)
+    x = (x if rows is None else x.index_select(0, rows)) + _kept(attended, keep, 0)
     return x + _kept(block.mlp(block.norm2(x), block.ls2), keep, 1)
 
 

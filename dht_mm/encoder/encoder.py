@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         for index, block in enumerate(self.blocks[:last + 1]):
             x = self._run(block, x, layout, rows if index == last else None)
             if index in out_indices:
-                outputs[index] = x if rows is None or index == last else x[rows]
+                outputs[index] = x if rows is None or index == last else x.index_select(0, rows)
         if last == len(self.blocks) - 1:
             outputs[last] = self.norm(x)
         return outputs

@@ -155,6 +155,8 @@ def test_arguments_reach_their_part():
     assert {'embedding.pre_norm.weight', 'encoder.blocks.0.attn.q_norm.weight'} <= names
     assert not names & {'encoder.norm.weight', 'encoder.blocks.0.attn.qkv.bias', 'encoder.blocks.0.ls1.gamma'}
     assert model.encoder.blocks[1].drop_path.rate == pytest.approx(0.15)
+    assert all(block.compiled for block in make_model(compile_blocks=True).encoder.blocks)
+    assert not any(block.compiled for block in model.encoder.blocks)
     model = make_model(features=dict(gradient=True, gradient_curve=(2.0, 3.0)))
     assert model.features.gradient.curve.flatten().tolist() == [2, 3]
 
