@@ -9,6 +9,8 @@ from math import ceil, prod
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
+from .hierarchy import Hierarchy
+
 Shapes = Sequence[Sequence[int] | None]
 
 
@@ -28,7 +30,7 @@ def exact_linear(inputs: Shapes, outputs: Shapes) -> int:
 def build_hierarchy(inputs: Shapes, outputs: Shapes) -> int:
     """A distance for each edge, two a pixel and about three a region, and means and variances of all that is merged."""
     batch, hidden, height, width = inputs[0]
-    pixels, regions = batch * height * width, outputs[8][0]
+    pixels, regions = batch * height * width, Hierarchy(*outputs).node_mean[0]
     return hidden * (2 * pixels + 3 * regions + 2 * (pixels + regions))
 
 
