@@ -28,7 +28,7 @@ ROOMS = {
     'metrics': ('structures',),
     'vector': ('structures',),
     'visualization': ('structures', 'vector'),
-    'engine': (),
+    'engine': ('ops', 'encoder'),
     'converters': (),
 }
 

@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from dht_mm.embedding import RegionEmbedding, sequence_offsets, split
-from dht_mm.encoder import Encoder
+from dht_mm.encoder import Encoder, TokenLayout
 from dht_mm.features import RegionFeatures
 from dht_mm.ops.checks import check_positive
 from dht_mm.registry import MODELS
@@ -53,7 +53,7 @@ class DHTViT(BaseModule):
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``.
         **encoder: Options of the encoder: ``drop_path_rate`` (default: that of ``arch``), ``final_norm`` (True), ``qkv_bias``
             (True), ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``with_cp`` (False; True saves memory by
-            computing blocks twice).
+            computing blocks twice), ``compile_blocks`` (False; True runs the blocks through ``torch.compile``).
 
     Attributes:
         embed_dims: Dimensions of a token, D.
@@ -106,11 +106,15 @@ class DHTViT(BaseModule):
             ValueError: Images are empty, not finite or of another number of channels.
         """
         partition = self.tokenizer(x)
+        num_prefix = self.embedding.num_prefix
+        layout = TokenLayout(sequence_offsets(partition, num_prefix), partition.total_regions + num_prefix * len(partition))
         x = x.to(self.embedding.patch_embed.weight.dtype)  # mixed-precision pipelines can hand over half precision
         shift = mean_shift(x, partition) if self.inject_mean else None
         tokens = self.embedding(self.features(x, partition, shift), partition)
-        num_prefix = self.embedding.num_prefix
-        outputs = self.encoder(tokens, sequence_offsets(partition, num_prefix), self.out_indices)
+        if self.out_type == 'cls_token':
+            outputs = self.encoder(tokens, layout, self.out_indices, rows=layout.offsets[:-1].long())
+            return tuple(outputs[index] for index in self.out_indices)
+        outputs = self.encoder(tokens, layout, self.out_indices)
         blocks = [split(outputs[index], partition, num_prefix) for index in self.out_indices]
         if self.out_type == 'tokens':
             prefix, regions = zip(*blocks, strict=True)
@@ -122,8 +126,6 @@ class DHTViT(BaseModule):
         """One block's ``[B, P, D]`` prefix tokens and ``[R, D]`` regions as the tensor that ``out_type`` asks for."""
         if self.out_type == 'raw':
             return raw(prefix, regions, partition)
-        if self.out_type == 'cls_token':
-            return prefix[:, 0]
         if self.out_type == 'featmap':
             return feature_map(regions, partition, self.patch_size)
         return self.avg_norm(pixel_mean(regions, partition))

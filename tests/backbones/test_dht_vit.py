@@ -56,7 +56,7 @@ def test_outputs_are_forms_of_the_same_tokens():
         assert torch.equal(raw[image, 0], cls_token[image])
         assert torch.equal(raw[image, 1:count + 1], regions[partition.offsets[image]:partition.offsets[image + 1]])
         assert not raw[image, count + 1:].any()
-    assert torch.equal(make_model().eval()(images)[0], cls_token)
+    assert torch.allclose(make_model().eval()(images)[0], cls_token, atol=1e-6)  # the last block computes nothing else
     painted = partition.scatter(regions)
     cells = nn.functional.avg_pool2d(painted, 8, ceil_mode=True, count_include_pad=False)
     assert torch.allclose(make_model(out_type='featmap').eval()(images)[0], cells, atol=1e-5)
@@ -155,6 +155,8 @@ def test_arguments_reach_their_part():
     assert {'embedding.pre_norm.weight', 'encoder.blocks.0.attn.q_norm.weight'} <= names
     assert not names & {'encoder.norm.weight', 'encoder.blocks.0.attn.qkv.bias', 'encoder.blocks.0.ls1.gamma'}
     assert model.encoder.blocks[1].drop_path.rate == pytest.approx(0.15)
+    assert all(block.compiled for block in make_model(compile_blocks=True).encoder.blocks)
+    assert not any(block.compiled for block in model.encoder.blocks)
     model = make_model(features=dict(gradient=True, gradient_curve=(2.0, 3.0)))
     assert model.features.gradient.curve.flatten().tolist() == [2, 3]
 
