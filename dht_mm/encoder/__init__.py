@@ -4,5 +4,6 @@ from .attention import Attention, packed_attention
 from .block import Block, DropPath, LayerScale
 from .encoder import Encoder
 from .layout import TokenLayout
+from .swiglu import SwiGLU
 
-__all__ = ['Attention', 'Block', 'DropPath', 'Encoder', 'LayerScale', 'TokenLayout', 'packed_attention']
+__all__ = ['Attention', 'Block', 'DropPath', 'Encoder', 'LayerScale', 'SwiGLU', 'TokenLayout', 'packed_attention']

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .layout import TokenLayout
+from .swiglu import SwiGLU
 
 
 class LayerScale(nn.Module):
@@ -64,16 +65,23 @@ class Block(nn.Module):
         norm_eps: Epsilon of the norms.
         qkv_bias: See :class:`Attention`.
         qk_norm: See :class:`Attention`.
+        ffn_type: ``'mlp'``, two linear maps with a GELU between them, or ``'swiglu'``, see :class:`SwiGLU`.
+
+    Raises:
+        ValueError: ``ffn_type`` is another.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, feedforward_channels: int, drop_path_rate: float = 0.0,
-                 layer_scale_init_value: float = 0.1, norm_eps: float = 1e-6, qkv_bias: bool = True, qk_norm: bool = False):
+                 layer_scale_init_value: float = 0.1, norm_eps: float = 1e-6, qkv_bias: bool = True, qk_norm: bool = False,
+                 ffn_type: str = 'mlp'):
         super().__init__()
+        if ffn_type not in ('mlp', 'swiglu'):
+            raise ValueError(f"ffn_type must be 'mlp' or 'swiglu', got {ffn_type!r}")
         self.norm1 = nn.LayerNorm(embed_dims, norm_eps)
         self.attn = Attention(embed_dims, num_heads, qkv_bias, qk_norm, norm_eps)
         self.ls1 = LayerScale(embed_dims, layer_scale_init_value) if layer_scale_init_value else nn.Identity()
         self.norm2 = nn.LayerNorm(embed_dims, norm_eps)
-        self.mlp = nn.Sequential(OrderedDict(
+        self.mlp = SwiGLU(embed_dims, feedforward_channels) if ffn_type == 'swiglu' else nn.Sequential(OrderedDict(
             fc1=nn.Linear(embed_dims, feedforward_channels), act=nn.GELU(), fc2=nn.Linear(feedforward_channels, embed_dims)))
         self.ls2 = LayerScale(embed_dims, layer_scale_init_value) if layer_scale_init_value else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
