@@ -29,7 +29,7 @@ ROOMS = {
     'vector': ('structures',),
     'visualization': ('structures', 'vector'),
     'engine': (),
-    'converters': (),
+    'converters': ('embedding',),
 }
 
 # Which distributions a room may import. Toolkits and the registry are open only to files that register a class: everything below

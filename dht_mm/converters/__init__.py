@@ -3,5 +3,6 @@
 from .conversion import Conversion
 from .published_encoder import FeatureSizes, convert_encoder, infer_sizes
 from .published_tokenizer import convert_tokenizer
+from .vit_to_dht import convert_vit
 
-__all__ = ['Conversion', 'FeatureSizes', 'convert_encoder', 'convert_tokenizer', 'infer_sizes']
+__all__ = ['Conversion', 'FeatureSizes', 'convert_encoder', 'convert_tokenizer', 'convert_vit', 'infer_sizes']
