@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -78,6 +79,16 @@ class Conversion:
         """Enter a value that the source has nothing for."""
         self.state_dict[target] = value
         self.filled[target] = what
+
+    def join(self, keys: Sequence[str], target: str) -> None:
+        """Undo :meth:`split`: enter the columns of several values as one value.
+
+        Raises:
+            ValueError: A value is missing.
+        """
+        columns = torch.cat([self.read(key) for key in keys], 1)
+        for key in keys:
+            self.put(key, {target: columns})
 
     def leave(self, key: str, reason: str) -> None:
         """Use nothing of a key, which need not be there."""

@@ -8,39 +8,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from plain_vit import plain_vit
+from retrofits import draw_images, make_timm, randomise, retrofit
 from torch import Tensor, nn
 
-from dht_mm.backbones import DHTViT
-from dht_mm.converters import Conversion, convert_vit
-from dht_mm.tokenizer import GridTokenizer
+from dht_mm.converters import convert_vit
 
 TOLERANCE = 1e-4
-
-
-def randomise(model: nn.Module) -> nn.Module:
-    """Weights under which every part matters: norms and scales near 1, everything else far from 0."""
-    torch.manual_seed(0)
-    for name, parameter in model.named_parameters():
-        nn.init.normal_(parameter, float('gamma' in name or parameter.dim() == 1 and 'weight' in name), 0.1)
-    model.eval()
-    return model
-
-
-def retrofit(conversion: Conversion, tokenizer_size: int | None = None, num_heads: int | None = None, **options) -> DHTViT:
-    """The model that the conversion is for, on squares."""
-    options = conversion.options | options
-    if num_heads is not None:
-        options['arch'] = options['arch'] | dict(num_heads=num_heads)
-    model = DHTViT(GridTokenizer(tokenizer_size or options['patch_size']), **options)
-    weights = {key.removeprefix('backbone.'): value for key, value in conversion.state_dict.items() if key.startswith('backbone.')}
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    assert not [key for key in unexpected if not key.startswith('avg_norm.')] and {f'backbone.{key}' for key in missing} <= conversion.missing.keys()
-    return model.eval()
-
-
-def draw_images(size: int | tuple[int, int], channels: int = 3) -> Tensor:
-    height, width = (size, size) if isinstance(size, int) else size
-    return torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
 def error(found: Tensor, expected: Tensor) -> float:
@@ -105,13 +78,6 @@ TIMM = [
     ('vit_base_patch16_clip_224', CLIP), ('vit_small_patch14_dinov2', {}), ('vit_small_patch14_reg4_dinov2', {}),
     ('vit_giant_patch14_dinov2', {}), ('vit_medium_patch16_reg4_gap_256', {}), ('deit3_small_patch16_224', {}),
     ('deit3_medium_patch16_224', {}), ('deit3_base_patch16_224', {})]
-
-
-def make_timm(name: str, side: int = 6, **options) -> nn.Module:
-    """Two thin blocks of a model of timm's, for a grid of ``side`` patches."""
-    timm = pytest.importorskip('timm')
-    patch_size = int(name.split('patch')[1].split('_')[0])
-    return randomise(timm.create_model(name, **dict(depth=2, embed_dim=48, num_heads=3, img_size=side * patch_size) | options))
 
 
 def without_registers(source: nn.Module, tokens: Tensor) -> Tensor:
@@ -267,92 +233,3 @@ def test_classifiers_of_mmpretrain(head: str):
     ours.load_state_dict(conversion.state_dict, strict=False)
     images = draw_images(96)
     assert error(ours(images), source(images)) < TOLERANCE
-
-
-# ---- the record
-
-
-def test_every_key_is_accounted_for():
-    weights = make_timm('vit_small_patch14_dinov2').state_dict() | dict(mask_token=torch.zeros(1, 48))
-    before = {key: value.clone() for key, value in weights.items()}
-    conversion = convert_vit(weights, patch_size=16, pos_grid=(4, 4), gradient=True)
-    assert conversion.mapped.keys() | conversion.unused.keys() == weights.keys() and not conversion.mapped.keys() & conversion.unused.keys()
-    targets = {target for targets in conversion.mapped.values() for target in targets}
-    assert targets | conversion.filled.keys() == conversion.state_dict.keys() and not targets & conversion.filled.keys()
-    assert conversion.resampled == {'patch_embed.proj.weight': '14x14 -> 16x16', 'pos_embed': '6x6 -> 4x4'}
-    assert conversion.filled == {'backbone.embedding.gradient_embed.weight': '0'}
-    report = conversion.report().splitlines()
-    assert 'pos_embed -> backbone.embedding.pos_embed.weight (resampled 6x6 -> 4x4)' in report
-    assert 'blocks.1.ls2.gamma -> backbone.encoder.blocks.1.ls2.gamma' in report
-    assert any(line.startswith('mask_token not used: ') for line in report)
-    assert any(line.startswith('backbone.tokenizer.* missing in the source, not set: ') for line in report)
-    for value in conversion.state_dict.values():
-        value.zero_()
-    assert all(torch.equal(value, before[key]) for key, value in weights.items())
-
-
-def test_layer_scale_and_bias_are_filled_in():
-    filled = convert_vit(make_timm('vit_base_patch16_clip_224').state_dict()).filled
-    assert filled == dict.fromkeys([f'backbone.encoder.blocks.{block}.ls{branch}.gamma' for block in (0, 1) for branch in (1, 2)], '1') | {
-        'backbone.embedding.patch_embed.bias': '0'}
-
-
-def test_gradient_features_start_without_effect():
-    weights = make_timm('vit_tiny_patch16_224').state_dict()
-    model, plain = (retrofit(convert_vit(weights, gradient=gradient), num_heads=3) for gradient in (True, False))
-    images = draw_images(96)
-    assert model.features.gradient is not None and torch.equal(model(images)[0], plain(images)[0])
-
-
-def test_half_precision_is_widened():
-    weights = {key: value.half() for key, value in make_timm('vit_tiny_patch16_224').state_dict().items()}
-    assert {value.dtype for value in convert_vit(weights).state_dict.values()} == {torch.float32}
-
-
-def drop(*keys: str):
-    return lambda weights: [weights.pop(key) for key in keys]
-
-
-def put(key: str, value: Tensor):
-    return lambda weights: weights.update({key: value})
-
-
-@pytest.mark.parametrize('change, message', [
-    (drop('blocks.1.norm2.bias'), r"must have the timm layout, but lacks \['blocks.1.norm2.bias'\] and adds \[\]"),
-    (drop('blocks.0.attn.proj.weight', 'blocks.1.attn.proj.weight'), r"lacks \['blocks.0.attn.proj.weight', 'blocks.1.attn.proj.w"),
-    (drop('blocks.0.attn.qkv.bias'), r"adds \['blocks.1.attn.qkv.bias'\]"),
-    (drop('norm.bias'), r"lacks \['norm.bias'\]"),
-    (drop('pos_embed'), 'must have pos_embed, but has not'),
-    (drop('patch_embed.proj.weight'), 'must have patch_embed.proj.weight, but has not'),
-    (drop('blocks.0.norm1.weight'), 'must have the layout of one of'),
-    (put('head_dist.weight', torch.ones(1)), r"adds \['head_dist.weight'\]"),
-    (put('blocks.1.ls1.gamma', torch.ones(48)), r"adds \['blocks.1.ls1.gamma'\]"),
-    (put('norm.weight', torch.full((48,), torch.nan)), 'norm.weight must hold finite floats'),
-    (put('norm.weight', torch.ones(48, dtype=torch.int64)), 'norm.weight must hold finite floats, got torch.int64'),
-    (put('norm.weight', torch.ones(47)), r'norm.weight must be of shape \(48,\) in a ViT of 48 dimensions, got \(47,\)'),
-    (put('blocks.1.attn.qkv.weight', torch.ones(48, 48)), r'blocks.1.attn.qkv.weight must be of shape \(144, 48\)'),
-    (put('blocks.1.mlp.fc2.weight', torch.ones(48, 96)), r'blocks.1.mlp.fc2.weight must be of shape \(48, 192\)'),
-    (put('patch_embed.proj.weight', torch.ones(48, 3, 16, 8)), r'proj.weight must be \[D, C, q, q\], got shape \(48, 3, 16, 8\)'),
-    (put('patch_embed.proj.bias', torch.ones(47)), r'proj.bias must be of shape \(48,\), got \(47,\)'),
-    (put('cls_token', torch.ones(1, 48)), r'cls_token must be \[1, N, 48\], got shape \(1, 48\)'),
-    (put('pos_embed', torch.ones(1, 37, 24)), r'pos_embed must be \[1, N, 48\]'),
-    (put('pos_embed', torch.ones(1, 40, 48)), 'source_grid must tell the patches along y and x of 40 positional embeddings'),
-])
-def test_unexpected_weights_are_named(change, message: str):
-    weights = make_timm('vit_tiny_patch16_224').state_dict()
-    change(weights)
-    with pytest.raises(ValueError, match=message):
-        convert_vit(weights)
-
-
-@pytest.mark.parametrize('options, message', [
-    (dict(layout='beit'), "layout must be 'auto' or one of .* got 'beit'"),
-    (dict(layout='mmpretrain'), 'must have patch_embed.projection.weight'),
-    (dict(patch_size=0), 'patch_size must be positive'),
-    (dict(pos_grid=(0, 4)), r'pos_grid must be positive, got \(0, 4\)'),
-    (dict(pos_scale=-1), 'pos_scale must be positive'),
-    (dict(source_grid=(5, 5)), r'source_grid must tell .* got \(5, 5\)'),
-])
-def test_bad_arguments_are_named(options: dict, message: str):
-    with pytest.raises(ValueError, match=message):
-        convert_vit(make_timm('vit_tiny_patch16_224').state_dict(), **options)
