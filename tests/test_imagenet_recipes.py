@@ -19,7 +19,8 @@ CONVERTER = ROOT / 'tools/model_converters/vit_to_dht.py'
 CLASSES, IMAGES = 2, 4
 SHORT = ['train_cfg.max_epochs=1', 'default_hooks.logger.interval=1', 'train_dataloader.batch_size=4',
          'train_dataloader.num_workers=1']
-SMALL = ['val_dataloader.num_workers=1', 'test_dataloader.num_workers=1', 'model.backbone.arch._delete_=True', 'model.backbone.arch.embed_dims=32',
+SMALL = ['val_dataloader.num_workers=1', 'test_dataloader.num_workers=1',
+         'model.backbone.arch._delete_=True', 'model.backbone.arch.embed_dims=32',
          'model.backbone.arch.num_layers=2', 'model.backbone.arch.num_heads=2']
 HEAD = ['model.head.in_channels=32']
 
