@@ -16,7 +16,7 @@ from config_runs import CONFIGS, ROOT, find, losses, metrics, run, toolkit_scrip
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 from PIL import Image
 
 NAMES = [path.stem for path in CONFIGS]
@@ -81,6 +81,28 @@ def test_model_builds_and_every_weight_is_optimised(config):
     optimised = {id(value) for group in wrapper.optimizer.param_groups for value in group['params']}
     left_out = {name.partition('.')[0] for name, value in model.named_parameters() if id(value) not in optimised or not value.requires_grad}
     assert left_out == ({'backbone'} if 'linear' in config.filename else set())
+
+
+@pytest.mark.parametrize('pattern, start, base, stop, decay', [
+    ('^dht-tokenizer_8xb256', 1e-4, 1e-4, 1e-4, 1), ('^dht-vit-s_8xb256-400e', 3e-7, 3e-3, 1e-6, 1),
+    ('^dht-vit-b_deit3-pre_8xb256', 1e-7, 6e-5, 1e-6, 0.65), ('^dht-vit-s_8xb64-100e', 1e-6, 1e-5, 1e-5, 0.9),
+    ('^dht-vit-s_token-head', 1e-6, 1e-5, 1e-5, 0.85)])
+def test_learning_rates_are_those_of_the_papers_table(pattern, start, base, stop, decay):
+    """Table D.1, for the last layer; the first layer's are ``decay ** 13`` of them, at every time."""
+    config = Config.fromfile(find(pattern))
+    with DefaultScope.overwrite_default_scope(config.default_scope), torch.device('meta'):
+        wrapper = build_optim_wrapper(MODELS.build({**config.model, 'data_preprocessor': config.data_preprocessor}), config.optim_wrapper)
+    schedulers = [PARAM_SCHEDULERS.build({**scheduler, 'optimizer': wrapper, 'epoch_length': 2, '_scope_': 'mmengine'})
+                  for scheduler in config.get('param_scheduler', [])]
+    rates = [wrapper.get_lr()['lr']]
+    for _ in range(2 * config.train_cfg.max_epochs):
+        for scheduler in schedulers:
+            scheduler.step()
+        rates.append(wrapper.get_lr()['lr'])
+    last = [max(groups) for groups in rates]
+    assert (last[0], max(last), last[-1]) == pytest.approx((start, base, stop), rel=0.02)  # the last step is before the end
+    assert last[10] == pytest.approx(base, rel=1e-3)  # after five epochs
+    assert all(min(groups) / max(groups) == pytest.approx(decay**13) for groups in rates)
 
 
 def test_pipelines_build(config):

@@ -9,11 +9,11 @@ from dht_mm.converters import Conversion
 from dht_mm.tokenizer import GridTokenizer
 
 
-def randomise(model: nn.Module) -> nn.Module:
+def randomise(model: nn.Module, std: float = 0.1) -> nn.Module:
     """Weights under which every part matters: norms and scales near 1, everything else far from 0."""
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
-        nn.init.normal_(parameter, float('gamma' in name or parameter.dim() == 1 and 'weight' in name), 0.1)
+        nn.init.normal_(parameter, float('gamma' in name or parameter.dim() == 1 and 'weight' in name), std)
     model.eval()
     return model
 

@@ -54,6 +54,26 @@ def test_real_weights_on_photographs(dinov2_weights: dict[str, Tensor], shared: 
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('name', ['vit_small_patch16_224', 'vit_base_patch32_224', 'deit3_small_patch16_224'])
+def test_whole_models_of_timm_on_a_photograph(name: str, shared: Path):
+    source = randomise(pytest.importorskip('timm').create_model(name), 0.05)
+    image = load_photo(shared, 'tennis', (224, 224))
+    model = retrofit(convert_vit(source.state_dict()), out_type='raw')
+    assert error(model(image)[0], source.forward_features(image)) < TOLERANCE
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('options', [
+    dict(type='VisionTransformer', arch='deit-small'), dict(type='DeiT3', arch='s'),
+    dict(type='VisionTransformer', arch='dinov2-s', img_size=224, patch_size=14, layer_scale_init_value=1e-5)], ids=str)
+def test_whole_models_of_mmpretrain_on_a_photograph(options: dict, shared: Path):
+    source = make_mmpretrain(0.05, **dict(img_size=224) | options)
+    image = load_photo(shared, 'tennis', (224, 224))
+    model = retrofit(convert_vit(source.state_dict()), out_type='raw')
+    assert error(model(image)[0], source(image)[0]) < TOLERANCE
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('patch_size', [16, 28])
 def test_larger_patches_embed_the_squares_of_the_old_size_as_before(
         dinov2_weights: dict[str, Tensor], shared: Path, patch_size: int):
@@ -190,16 +210,15 @@ MMPRETRAIN = [
     dict(type='VisionTransformer', out_type='avg_featmap'), dict(type='DeiT3')]
 
 
-def make_mmpretrain(**options) -> nn.Module:
+def make_mmpretrain(std: float = 0.1, **options) -> nn.Module:
+    """A model of mmpretrain; its DeiT3 normalises the input of MLPs by the norm of the attention, so that both must be the same."""
     pytest.importorskip('mmpretrain.models')
     from mmpretrain.registry import MODELS
-    return randomise(MODELS.build(dict(arch=SMALL, img_size=6 * options.get('patch_size', 16), out_type='raw') | options))
-
-
-def use_the_second_norm(source: nn.Module) -> None:
-    """mmpretrain's DeiT3 normalises the input of the MLP with the norm of the attention, which no other code of DeiT III does."""
-    for layer in source.layers:
+    defaults = dict(arch=SMALL, img_size=6 * options.get('patch_size', 16), out_type='raw')
+    source = randomise(MODELS.build(defaults | options), std)
+    for layer in source.layers if options['type'] == 'DeiT3' else ():
         layer.ln1.load_state_dict(layer.ln2.state_dict())
+    return source
 
 
 @torch.no_grad()
@@ -207,8 +226,6 @@ def use_the_second_norm(source: nn.Module) -> None:
 @pytest.mark.parametrize('grid', [(6, 6), (4, 7)])
 def test_mmpretrain(options: dict, grid: tuple[int, int]):
     source = make_mmpretrain(**options)
-    if options['type'] == 'DeiT3':
-        use_the_second_norm(source)
     conversion = convert_vit(source.state_dict(), pos_grid=grid)
     out_type = 'raw' if 'out_type' not in options else options['out_type']
     model = retrofit(conversion, num_heads=3, out_type=out_type)
