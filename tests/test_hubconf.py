@@ -1,5 +1,6 @@
 """torch.hub loads the models from a checkout, with weights that were converted or trained."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ GRID = dict(type='dht_mm.GridTokenizer', patch_size=16)
 
 def load(name: str, **options) -> nn.Module:
     return torch.hub.load(ROOT, name, source='local', trust_repo=True, **options)
+
+
+def test_names_that_torch_hub_lists():
+    entries = runpy.run_path(f'{ROOT}/hubconf.py')
+    assert {name for name, entry in entries.items() if callable(entry) and not name.startswith('_')} == {
+        'dht_tokenizer', *VITS, 'dht_vit_base_16_in1k'}
 
 
 @pytest.mark.parametrize('name, dims', VITS.items())
@@ -42,6 +49,15 @@ def test_converted_vit_with_its_classifier(tmp_path: Path):
     model = load('dht_vit_base_16_in1k', pretrained=tmp_path / 'vit.pth', tokenizer=GRID, features=dict(pos_grid=4))
     images = torch.randn(1, 3, 64, 64)
     assert torch.allclose(model(images), source(images), atol=1e-4)
+
+
+def test_converted_vit_needs_a_tokenizer(tmp_path: Path):
+    torch.save(DHTViT(GRID, 'small').state_dict(), tmp_path / 'vit.pth')
+    with pytest.raises(ValueError, match=r"vit.pth lacks \['tokenizer.projection"):
+        load('dht_vit_small_16', pretrained=tmp_path / 'vit.pth')
+    tokenizer = load('dht_tokenizer')
+    model = load('dht_vit_small_16', pretrained=tmp_path / 'vit.pth', tokenizer=tokenizer)
+    assert model.tokenizer is tokenizer
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path):

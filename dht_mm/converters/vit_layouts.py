@@ -16,8 +16,8 @@ class Layout(NamedTuple):
         scales: Factors of LayerScale in a block, and ours.
         head: Linear classifiers.
         unused: Keys that are for training only, with the reason.
-        antialias: Whether the project widens the kernel when it resamples positions to a coarser grid.
-        registers_antialias: Whether it does for models with register tokens.
+        antialias: Whether the project resamples positions with antialiasing.
+        registers_antialias: Whether it does so for models with register tokens.
     """
 
     blocks: str

@@ -15,8 +15,9 @@ def check_shapes(weights: Mapping[str, Tensor], source: Mapping[str, tuple[str, 
     Raises:
         ValueError: A weight has another shape than the embedding's dimensions and the first block's MLP ask for.
     """
-    dims, hidden = len(weights['embedding.patch_embed.bias']), len(weights['encoder.blocks.0.mlp.fc1.bias'])
-    head_dims = len(weights.get('encoder.blocks.0.attn.q_norm.weight', ()))
+    dims, hidden = len(weights['embedding.patch_embed.bias']), weights['encoder.blocks.0.mlp.fc1.bias'].numel()
+    q_norm = weights.get('encoder.blocks.0.attn.q_norm.weight')
+    head_dims = 0 if q_norm is None else q_norm.numel()
     gated = weights['encoder.blocks.0.mlp.fc2.weight'].shape == (dims, hidden // 2)
     shapes = {
         'attn.qkv.weight': (3 * dims, dims), 'attn.qkv.bias': (3 * dims,), 'attn.proj.weight': (dims, dims),

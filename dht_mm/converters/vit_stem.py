@@ -36,22 +36,19 @@ def convert_stem(conversion: Conversion, layout: Layout, source: str, target: st
                  source_grid: tuple[int, int] | None = None) -> StemSizes:
     """Convert the stem; arguments as in :func:`convert_vit`, with the prefixes of the keys of source and target."""
     for name, size in dict(patch_size=(patch_size,), pos_grid=pos_grid, pos_scale=(pos_scale,), source_grid=source_grid).items():
-        if not all(side is None or side > 0 for side in size or ()):
-            raise ValueError(f'{name} must be positive, got {size}')
+        if not all(side is None or 0 < side < math.inf for side in size or ()):
+            raise ValueError(f'{name} must be positive and finite, got {size}')
     channels, patch_size = _convert_patches(conversion, f'{source}{layout.patch}', f'{target}patch_embed', patch_size)
     dims = len(conversion.state_dict[f'{target}patch_embed.bias'])
-    tokens = {f'{source}cls_token': f'{target}cls_token', f'{source}{layout.registers}': f'{target}register_tokens'}
-    present = {key: _rows(conversion, key, dims) for key in tokens if key in conversion}
+    names = {f'{source}cls_token': f'{target}cls_token', f'{source}{layout.registers}': f'{target}register_tokens'}
+    names = {key: name for key, name in names.items() if key in conversion}
+    prefix = [len(_rows(conversion, key, dims)) for key in names]
     positions = _rows(conversion, f'{source}pos_embed', dims)
-    embedded, grid = _split_positions(len(positions), [len(rows) for rows in present.values()], source_grid)
-    # Positional embeddings of prefix tokens are always the same: they become part of the tokens.
-    added = torch.cat([positions[:embedded], positions.new_zeros(sum(map(len, present.values())) - embedded, positions.shape[1])])
-    for (key, rows), part in zip(present.items(), added.split([len(rows) for rows in present.values()]), strict=True):
-        conversion.put(key, {tokens[key]: rows + part})
+    embedded, grid = _split_positions(len(positions), prefix, source_grid)
+    _convert_prefix(conversion, names, positions[:embedded])
     new_grid = grid if pos_grid is None else pos_grid
     scale = math.sqrt(math.prod(new_grid)) if pos_scale is None else pos_scale
-    # Of the models in DINOv2's code only those with registers are made for it.
-    antialias = layout.antialias or layout.registers_antialias and len(present) > 1
+    antialias = layout.antialias or (layout.registers_antialias and f'{target}register_tokens' in names.values())
     weight = resize_positions(positions[embedded:].T, grid, new_grid, antialias) * (scale / REFERENCE_SCALE)**2
     conversion.put(f'{source}pos_embed', {f'{target}pos_embed.weight': weight.contiguous()}, _arrow(grid, new_grid))
     return StemSizes(channels, patch_size, new_grid, scale)
@@ -73,6 +70,15 @@ def _convert_patches(conversion: Conversion, source: str, target: str, patch_siz
     else:
         conversion.move(f'{source}.bias', f'{target}.bias')
     return channels, size
+
+
+def _convert_prefix(conversion: Conversion, names: dict[str, str], positions: Tensor) -> None:
+    """Prefix tokens become what they are with their positional embeddings; the later ones may have none."""
+    for source, target in names.items():
+        tokens = conversion.read(source)[0].clone()
+        own, positions = positions[:len(tokens)], positions[len(tokens):]
+        tokens[:len(own)] += own
+        conversion.put(source, {target: tokens})
 
 
 def _rows(conversion: Conversion, key: str, dims: int) -> Tensor:

@@ -49,11 +49,11 @@ def convert_vit(state_dict: Mapping[str, Tensor], layout: str = 'auto', *, gradi
     for key, reason in LAYOUTS[name].unused.items():
         conversion.leave(f'{source}{key}', reason)
     stem = convert_stem(conversion, LAYOUTS[name], source, f'{target}embedding.', **sizes)
+    dims = len(conversion.state_dict[f'{target}embedding.patch_embed.bias'])
     if gradient:
-        dims = len(conversion.state_dict[f'{target}embedding.patch_embed.bias'])
         conversion.fill(f'{target}embedding.gradient_embed.weight', torch.zeros(dims, stem.patch_size**2), '0')
         conversion.missing[f'{target}features.gradient.curve'] = 'is a setting of the model'
-    _convert_blocks(conversion, LAYOUTS[name], source, f'{target}encoder.blocks.')
+    _convert_blocks(conversion, LAYOUTS[name], source, f'{target}encoder.blocks.', dims)
     _convert_ends(conversion, LAYOUTS[name], source, target)
     conversion.missing |= {f'{target}{key}': reason for key, reason in MISSING.items()}
     weights = conversion.finish().state_dict
@@ -69,7 +69,7 @@ def _widened(key: str, value: Tensor) -> Tensor:
     return value.float()
 
 
-def _convert_blocks(conversion: Conversion, layout: Layout, source: str, target: str) -> None:
+def _convert_blocks(conversion: Conversion, layout: Layout, source: str, target: str, dims: int) -> None:
     """All blocks must have what the first has, and that must be a whole block."""
     start = f'{source}{layout.blocks}'
     inner = [key.removeprefix(start).partition('.')[::2] for key in conversion.keys() if key.startswith(start)]
@@ -80,8 +80,7 @@ def _convert_blocks(conversion: Conversion, layout: Layout, source: str, target:
         for old, new in [*first.items(), *((old, new) for new, old in needed.items())]:
             conversion.move(f'{start}{number}.{old}', f'{target}{number}.{new}')
         for scale in set(layout.scales.values()) - set(first.values()):
-            key = f'{target}{number}.{scale}'
-            conversion.fill(key, torch.ones_like(conversion.state_dict[f'{target}{number}.norm1.bias']), '1')
+            conversion.fill(f'{target}{number}.{scale}', torch.ones(dims), '1')
 
 
 def _convert_ends(conversion: Conversion, layout: Layout, source: str, target: str) -> None:

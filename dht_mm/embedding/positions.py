@@ -11,7 +11,7 @@ def resize_positions(weight: Tensor, grid: tuple[int, int], new_grid: tuple[int,
         weight: ``[D, y x]``, an embedding for each cell, y-major.
         grid: Its cells along y and x.
         new_grid: Those wanted.
-        antialias: Whether to widen the kernel for a coarser grid, as timm does and mmpretrain does not.
+        antialias: Whether to filter with a kernel that widens for a coarser grid, as timm does and mmpretrain does not.
 
     Returns:
         ``[D, y x]`` of the new grid, in the dtype of ``weight``; the same tensor where the grid stays.

@@ -81,9 +81,9 @@ def _layered_parts(module: nn.Module, prefix: str = '') -> Iterator[tuple[str, n
 
 def _merge(groups: list[dict]) -> list[dict]:
     """One group for all parameters of the same settings, in the order of their first ones."""
-    merged: dict[tuple, dict] = {}
+    merged: dict[str, dict] = {}
     for group in groups:
         settings = {key: value for key, value in group.items() if key != 'params'}
-        same = merged.setdefault(tuple(sorted(settings.items())), dict(settings, params=[]))
+        same = merged.setdefault(repr(sorted(settings.items())), dict(settings, params=[]))
         same['params'] += group['params']
     return list(merged.values())

@@ -58,6 +58,8 @@ def put(key: str, value: Tensor):
     (drop('blocks.1.norm2.bias'), r"must have the timm layout, but lacks \['blocks.1.norm2.bias'\] and adds \[\]"),
     (drop('blocks.0.attn.proj.weight', 'blocks.1.attn.proj.weight'), r"lacks \['blocks.0.attn.proj.weight', 'blocks.1.attn.proj.w"),
     (drop('blocks.0.attn.qkv.bias'), r"adds \['blocks.1.attn.qkv.bias'\]"),
+    (drop('blocks.1.norm1.bias'), r"lacks \['blocks.1.norm1.bias'\]"),
+    (put('blocks.0.mlp.fc1.bias', torch.tensor(1.0)), r'blocks.0.mlp.fc1.weight must be of shape \(1, 48\)|fc1.bias must be'),
     (drop('norm.bias'), r"lacks \['norm.bias'\]"),
     (drop('pos_embed'), 'must have pos_embed, but has not'),
     (drop('patch_embed.proj.weight'), 'must have patch_embed.proj.weight, but has not'),
@@ -85,9 +87,9 @@ def test_unexpected_weights_are_named(change, message: str):
 @pytest.mark.parametrize('options, message', [
     (dict(layout='beit'), "layout must be 'auto' or one of .* got 'beit'"),
     (dict(layout='mmpretrain'), 'must have patch_embed.projection.weight'),
-    (dict(patch_size=0), 'patch_size must be positive'),
-    (dict(pos_grid=(0, 4)), r'pos_grid must be positive, got \(0, 4\)'),
-    (dict(pos_scale=-1), 'pos_scale must be positive'),
+    (dict(patch_size=0), 'patch_size must be positive and finite'),
+    (dict(pos_grid=(0, 4)), r'pos_grid must be positive and finite, got \(0, 4\)'),
+    (dict(pos_scale=float('inf')), 'pos_scale must be positive and finite'),
     (dict(source_grid=(5, 5)), r'source_grid must tell .* got \(5, 5\)'),
 ])
 def test_bad_arguments_are_named(options: dict, message: str):
