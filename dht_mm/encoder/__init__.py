@@ -8,7 +8,10 @@ from .layout import TokenLayout
 from .mlp import MLP
 from .packing import PackedAttention, PaddedAttention
 from .scaling import LayerScale
+from .swiglu import SwiGLU
 
-__all__ = ['MLP', 'Attention', 'Block', 'DropPath', 'Encoder', 'LayerScale', 'PackedAttention', 'PaddedAttention', 'TokenLayout']
+__all__ = [
+    'MLP', 'Attention', 'Block', 'DropPath', 'Encoder', 'LayerScale', 'PackedAttention', 'PaddedAttention', 'SwiGLU', 'TokenLayout'
+]
 
 register_flops()

@@ -11,6 +11,7 @@ from .layout import TokenLayout
 from .mlp import MLP
 from .packing import PackedAttention, PaddedAttention
 from .scaling import LayerScale, compute_dtype
+from .swiglu import SwiGLU
 
 
 class DropPath(nn.Module):
@@ -51,20 +52,27 @@ class Block(nn.Module):
         norm_eps: Epsilon of the norms.
         qkv_bias: See :class:`Attention`.
         qk_norm: See :class:`Attention`.
+        ffn_type: ``'mlp'``, see :class:`MLP`, or ``'swiglu'``, see :class:`SwiGLU`.
 
     Attributes:
         compiled: Whether the block runs compiled; False until set. Blocks of the same form share their compiled code, whatever the
             number of tokens. Random draws, and what wraps a block to spread or recompute it, stay outside.
+
+    Raises:
+        ValueError: ``ffn_type`` is another.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, feedforward_channels: int, drop_path_rate: float = 0.0,
-                 layer_scale_init_value: float = 0.1, norm_eps: float = 1e-6, qkv_bias: bool = True, qk_norm: bool = False):
+                 layer_scale_init_value: float = 0.1, norm_eps: float = 1e-6, qkv_bias: bool = True, qk_norm: bool = False,
+                 ffn_type: str = 'mlp'):
         super().__init__()
+        if ffn_type not in ('mlp', 'swiglu'):
+            raise ValueError(f"ffn_type must be 'mlp' or 'swiglu', got {ffn_type!r}")
         self.norm1 = nn.LayerNorm(embed_dims, norm_eps)
         self.attn = Attention(embed_dims, num_heads, qkv_bias, qk_norm, norm_eps)
         self.ls1 = LayerScale(embed_dims, layer_scale_init_value) if layer_scale_init_value else nn.Identity()
         self.norm2 = nn.LayerNorm(embed_dims, norm_eps)
-        self.mlp = MLP(embed_dims, feedforward_channels)
+        self.mlp = (SwiGLU if ffn_type == 'swiglu' else MLP)(embed_dims, feedforward_channels)
         self.ls2 = LayerScale(embed_dims, layer_scale_init_value) if layer_scale_init_value else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
         self.compiled = False
