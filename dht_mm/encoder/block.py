@@ -10,7 +10,7 @@ from .attention import Attention
 from .layout import TokenLayout
 from .mlp import MLP
 from .packing import PackedAttention, PaddedAttention
-from .scaling import LayerScale, compute_dtype
+from .scaling import LayerScale
 from .swiglu import SwiGLU
 
 
@@ -79,13 +79,19 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, layout: TokenLayout, rows: Tensor | None = None) -> Tensor:
         """``[N, D]`` to ``[N, D]``, or to those ``rows`` of it alone, ``[K]`` int64: what only the others need is not computed."""
-        attend, keep = layout.attention(compute_dtype(x), self.attn.head_dims), self.drop_path(layout, 2)
+        attention, keep = layout.attention(_compute_dtype(x), self.attn.head_dims), self.drop_path(layout, 2)
         keep = keep if keep is None or rows is None else keep[:, rows]
-        return (_compiled_run() if self.compiled else _run)(self, x, attend, keep, rows)
+        return (_compiled_run() if self.compiled else _run)(self, x, attention, keep, rows)
 
 
-def _run(block: Block, x: Tensor, attend: PackedAttention | PaddedAttention, keep: Tensor | None, rows: Tensor | None) -> Tensor:
-    attended = block.attn(block.norm1(x), attend, block.ls1, rows)
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that matrix products of ``x`` are computed in here, which autocast may have set."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def _run(block: Block, x: Tensor, attention: PackedAttention | PaddedAttention, keep: Tensor | None, rows: Tensor | None) -> Tensor:
+    attended = block.attn(block.norm1(x), attention, block.ls1, rows)
     x = (x if rows is None else x.index_select(0, rows)) + _kept(attended, keep, 0)
     return x + _kept(block.mlp(block.norm2(x), block.ls2), keep, 1)
 

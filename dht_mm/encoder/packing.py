@@ -24,7 +24,7 @@ class PackedAttention(NamedTuple):
     offsets: Tensor
     longest: int
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Half-precision queries, keys and values ``[N, heads, d]`` on a GPU to ``[N, heads, d]``."""
         return varlen_attn(q, k, v, self.offsets, self.offsets, self.longest, self.longest)
 
@@ -44,7 +44,7 @@ class PaddedAttention(NamedTuple):
     places: Tensor | None
     mask: Tensor | None
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries, keys and values ``[N, heads, d]`` to ``[N, heads, d]``."""
         q, k, v = (self.pad(x).transpose(1, 2) for x in (q, k, v))  # [B, heads, L, d]
         return self.unpad(F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask).transpose(1, 2))

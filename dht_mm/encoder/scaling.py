@@ -31,16 +31,10 @@ def scaled_linear(linear: nn.Module, x: Tensor, scale: nn.Module) -> Tensor:
 
     Args:
         linear: The map, ``[N, C]`` to ``[N, D]``.
-        x: ``[N, C]``.
+        x: ``[N, C]``, in the dtype that the product is computed in.
         scale: What follows it, ``[N, D]`` to ``[N, D]``.
     """
-    if not isinstance(scale, LayerScale) or type(linear) is not nn.Linear or compute_dtype(x) == torch.float16:
+    if not isinstance(scale, LayerScale) or type(linear) is not nn.Linear or x.dtype == torch.float16:
         return scale(linear(x))
     bias = None if linear.bias is None else linear.bias * scale.gamma
     return F.linear(x, linear.weight * scale.gamma[:, None], bias)
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """The dtype that matrix products of ``x`` are computed in here, which autocast may have set."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -21,7 +21,7 @@ def draw(lengths: tuple[int, ...], heads: int = 2, dims: int = 8, **options) -> 
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, layout: TokenLayout) -> Tensor:
-    return layout.attention(q.dtype, q.shape[-1])(q, k, v)
+    return layout.attention(q.dtype, q.shape[-1]).attend(q, k, v)
 
 
 def image_by_image(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...]) -> Tensor:
@@ -117,7 +117,7 @@ def test_packed_and_padded_agree_on_a_gpu(dtype: torch.dtype):
     packed, padded = layout.attention(dtype, 64), make_layout(lengths, 'cuda').attention(torch.float32, 64)
     assert isinstance(packed, PackedAttention) == (packing.varlen_attn is not None) and isinstance(padded, PaddedAttention)
     assert packed.longest == padded.longest == 400
-    assert torch.allclose(packed(*qkv).float(), padded(*qkv).float(), atol=2e-2)
+    assert torch.allclose(packed.attend(*qkv).float(), padded.attend(*qkv).float(), atol=2e-2)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

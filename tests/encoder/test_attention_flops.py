@@ -25,5 +25,5 @@ def test_torch_counts_packed_attention():
     qkv = [torch.randn(9, 2, 64, device='cuda', dtype=torch.float16, requires_grad=True) for _ in range(3)]
     offsets = torch.tensor([0, 2, 9], device='cuda', dtype=torch.int32)
     with FlopCounterMode(display=False) as counter:
-        packing.PackedAttention(offsets, 7)(*qkv).sum().backward()
+        packing.PackedAttention(offsets, 7).attend(*qkv).sum().backward()
     assert counter.get_total_flops() == (2 + 5) * 2 * (2**2 + 7**2) * 2 * 64

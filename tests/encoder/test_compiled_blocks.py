@@ -110,8 +110,8 @@ def test_attention_on_packed_tokens_has_one_graph():
     torch._dynamo.reset()
     compiled = torch.compile(block._run, dynamic=True, backend=aot_autograd(fw_compiler=note, bw_compiler=note))
     for total, longest in ((17, 9), (21, 12)):
-        attend = PackedAttention(torch.tensor([0, 8, total], dtype=torch.int32), longest)
-        inputs = Block(32, 4, 48), torch.randn(total, 32, requires_grad=True), attend, torch.ones(2, total, 1), None
+        attention = PackedAttention(torch.tensor([0, 8, total], dtype=torch.int32), longest)
+        inputs = Block(32, 4, 48), torch.randn(total, 32, requires_grad=True), attention, torch.ones(2, total, 1), None
         with pytest.raises(RuntimeError, match='(?i)cuda|cpu'):  # it is traced; only a GPU has kernels to run it
             compiled(*inputs)
     assert len(found) == 2  # forward and backward

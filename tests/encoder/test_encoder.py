@@ -86,6 +86,16 @@ def test_dropped_branches_leave_the_tokens_alone():
     assert torch.allclose(block(x, layout), middle + keep[1] * block.mlp(block.norm2(middle), block.ls2), atol=1e-6)
 
 
+def test_autocast_decides_how_tokens_attend():
+    block, layout = Block(16, 2, 24), TokenLayout(OFFSETS, 17)
+    asked = []
+    layout.attention = lambda dtype, head_dims: asked.append((dtype, head_dims)) or TokenLayout(OFFSETS, 17).attention(dtype, head_dims)
+    block(draw_tokens(), layout)
+    with torch.autocast('cpu', torch.bfloat16):
+        block(draw_tokens(), layout)
+    assert asked == [(torch.float32, 8), (torch.bfloat16, 8)]
+
+
 def test_rows_are_those_of_the_whole_output():
     encoder, x = make_encoder().eval(), draw_tokens()
     rows = OFFSETS[:-1].long()
