@@ -27,4 +27,5 @@ def find_model_index() -> Path:
     raise FileNotFoundError(f'{INDEX} must lie in {package / ".mim"} or {package.parent}, but does in neither')
 
 
-ModelHub.register_model_index(find_model_index(), config_prefix=find_model_index().parent)
+_index = find_model_index()
+ModelHub.register_model_index(_index, config_prefix=_index.parent)

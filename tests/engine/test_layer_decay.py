@@ -1,13 +1,17 @@
 """Layer-wise learning rates in both toolkits, for our backbone and theirs."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import nn
 
 SIZES = dict(arch=dict(embed_dims=16, num_layers=2, num_heads=2), img_size=24, patch_size=8)
+UNDECAYED = ('norm', 'bias', 'gamma', 'cls_token', 'register_tokens', 'pos_embed', 'mix_logit')
 OURS = dict(type='dht_mm.DHTViT', num_register_tokens=2)
 NO_DECAY = dict(norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0., custom_keys={
     key: dict(decay_mult=0.) for key in ('.cls_token', '.register_tokens', '.pos_embed')})
@@ -56,8 +60,7 @@ def test_rates_and_decays_of_both_toolkits(make_model, head: str, scope: str):
              'backbone.tokenizer.color.weight': 0.125}
     assert {name: found[name][0] for name in rates} == rates
     undecayed = {name for name, (_, decay) in found.items() if decay == 0}
-    named = ('norm', 'bias', 'gamma', 'cls_token', 'register_tokens', 'pos_embed', 'mix_logit')
-    assert undecayed == {name for name in found if any(part in name for part in named)}
+    assert undecayed == {name for name in found if any(part in name for part in UNDECAYED)}
 
 
 def test_it_agrees_with_mmpretrains_on_mmpretrains_backbones():
@@ -78,10 +81,21 @@ def test_settings_of_custom_keys_are_kept_and_scaled():
     assert found['backbone.tokenizer.color.weight'] == (0.5, 0.05)
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_change_nothing_for_the_others():
     model = make_classifier(**OURS, frozen_stages=1)
-    assert settings(model, make_wrapper(model)).keys() == {
-        name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    free = make_classifier()
+    found, expected = settings(model, make_wrapper(model)), settings(free, make_wrapper(free))
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trained and all(found[name] == expected[name] for name in trained)
+
+
+def test_config_of_the_documentation_leaves_what_it_says_without_decay():
+    page = Path(__file__).resolve().parents[2] / 'docs/backbone.md'
+    code, = re.findall(r'```python\n(optim_wrapper = .*?)```', page.read_text(), re.DOTALL)
+    model = make_classifier()
+    wrapper = build_optim_wrapper(model, Config.fromstring(code, '.py').optim_wrapper)
+    undecayed = {name for name, (_, decay) in settings(model, wrapper).items() if decay == 0}
+    assert undecayed == {name for name, _ in model.named_parameters() if any(part in name for part in UNDECAYED)}
 
 
 def test_backbone_alone_and_model_within_a_model():
