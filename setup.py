@@ -41,7 +41,7 @@ def read_readme() -> str:
 
 
 class BuildWithConfigs(build_py):
-    """Also puts configs and tools into ``dht_mm/.mim``, where OpenMMLab's toolkits keep theirs in an installed package."""
+    """Also puts configs, their index and tools into ``dht_mm/.mim``, where OpenMMLab's toolkits keep theirs in an installed package."""
 
     def run(self) -> None:
         super().run()
@@ -50,6 +50,7 @@ class BuildWithConfigs(build_py):
         for folder in ('configs', 'tools'):
             target = Path(self.build_lib) / 'dht_mm/.mim' / folder
             shutil.copytree(ROOT / folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(ROOT / 'model-index.yml', Path(self.build_lib) / 'dht_mm/.mim')
 
 
 def with_ops() -> str:

@@ -5,6 +5,7 @@ room or a toolkit: mmengine swallows an ImportError raised here and reports the 
 """
 
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
 
 
@@ -13,3 +14,4 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
 
 
 MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'losses', 'heads')
+OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'engine')

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import mmpretrain.engine  # noqa: F401, registers its optimizers
@@ -13,22 +12,15 @@ import mmseg.models  # noqa: F401
 import numpy as np
 import pytest
 import torch
+from config_runs import CONFIGS, ROOT, find, losses, metrics, run, toolkit_script
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted((ROOT / 'configs/dht').rglob('*.py'))
 NAMES = [path.stem for path in CONFIGS]
 DATA_SCRIPT = ROOT / 'tools/demo/make_shapes_dataset.py'
-
-
-def find(pattern: str) -> Path:
-    """The one config whose name fits."""
-    path, = (path for path in CONFIGS if re.search(pattern, path.stem))
-    return path
 
 
 @pytest.fixture(params=CONFIGS, ids=NAMES)
@@ -59,32 +51,58 @@ def test_paths_are_relative(config):
 
 def test_file_name_tells_batch_size(config):
     devices, batch = map(int, re.search(r'_(\d+)xb(\d+)-', Path(config.filename).stem).groups())
-    assert config.train_dataloader.batch_size == batch
-    if config.get('auto_scale_lr'):
-        assert config.auto_scale_lr.base_batch_size == devices * batch
+    assert (config.train_dataloader or config.test_dataloader).batch_size == batch
+    if config.get('train_cfg') and devices > 1:
+        assert config.auto_scale_lr == dict(enable=False, base_batch_size=devices * batch)
 
 
 def test_file_name_tells_schedule_and_size(config):
     name = Path(config.filename).stem
-    length, unit = re.search(r'-(\d+)([ei])_', name).groups()
-    assert config.train_cfg['max_iters' if unit == 'i' else 'max_epochs'] == int(length)
+    if config.get('train_cfg'):
+        length, unit = re.search(r'-(\d+)([ei])_', name).groups()
+        assert config.train_cfg['max_iters' if unit == 'i' else 'max_epochs'] == int(length)
     size = int(re.search(r'(\d+)(?:px$|x\d+$)', name).group(1))
     if 'backbone' in config.model:
         assert config.model.backbone.img_size == size
 
 
 def test_schedule_ends_with_the_training(config):
-    last = config.train_cfg.get('max_epochs', config.train_cfg.get('max_iters'))
+    last = max(config.get('train_cfg', {}).get(unit, 0) for unit in ('max_epochs', 'max_iters'))
     assert all(scheduler.end <= last for scheduler in config.get('param_scheduler', []))
     assert not config.get('param_scheduler') or config.param_scheduler[-1].end == last
 
 
 def test_model_builds_and_every_weight_is_optimised(config):
-    with DefaultScope.overwrite_default_scope(config.default_scope):
+    with DefaultScope.overwrite_default_scope(config.default_scope), torch.device('meta'):
         model = MODELS.build({**config.model, 'data_preprocessor': config.get('data_preprocessor')})
+        if not config.get('optim_wrapper'):
+            return
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
     optimised = {id(value) for group in wrapper.optimizer.param_groups for value in group['params']}
-    assert optimised == {id(value) for value in model.parameters()}
+    left_out = {name.partition('.')[0] for name, value in model.named_parameters() if id(value) not in optimised or not value.requires_grad}
+    assert left_out == ({'backbone'} if 'linear' in config.filename else set())
+
+
+@pytest.mark.parametrize('pattern, start, base, stop, decay', [
+    ('^dht-tokenizer_8xb256', 1e-4, 1e-4, 1e-4, 1), ('^dht-vit-s_8xb256-400e', 3e-7, 3e-3, 1e-6, 1),
+    ('^dht-vit-b_deit3-pre_8xb256', 1e-7, 6e-5, 1e-6, 0.65), ('^dht-vit-s_8xb64-100e', 1e-6, 1e-5, 1e-5, 0.9),
+    ('^dht-vit-s_token-head', 1e-6, 1e-5, 1e-5, 0.85)])
+def test_learning_rates_are_those_of_the_papers_table(pattern, start, base, stop, decay):
+    """Table D.1, for the last layer; the first layer's are ``decay ** 13`` of them, at every time."""
+    config = Config.fromfile(find(pattern))
+    with DefaultScope.overwrite_default_scope(config.default_scope), torch.device('meta'):
+        wrapper = build_optim_wrapper(MODELS.build({**config.model, 'data_preprocessor': config.data_preprocessor}), config.optim_wrapper)
+    schedulers = [PARAM_SCHEDULERS.build({**scheduler, 'optimizer': wrapper, 'epoch_length': 2, '_scope_': 'mmengine'})
+                  for scheduler in config.get('param_scheduler', [])]
+    rates = [wrapper.get_lr()['lr']]
+    for _ in range(2 * config.train_cfg.max_epochs):
+        for scheduler in schedulers:
+            scheduler.step()
+        rates.append(wrapper.get_lr()['lr'])
+    last = [max(groups) for groups in rates]
+    assert (last[0], max(last), last[-1]) == pytest.approx((start, base, stop), rel=0.02)  # the last step is before the end
+    assert last[10] == pytest.approx(base, rel=1e-3)  # after five epochs
+    assert all(min(groups) / max(groups) == pytest.approx(decay**13) for groups in rates)
 
 
 def test_pipelines_build(config):
@@ -112,26 +130,6 @@ def workplace(tmp_path_factory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (10, 12, 3), np.uint8)).resize((180, 160)).save(path)
     return folder
-
-
-def run(folder: Path, script: Path, *arguments: str | Path) -> str:
-    """The output of a script that must succeed."""
-    command = [sys.executable, '-W', 'ignore', script, *arguments]
-    result = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert result.returncode == 0, result.stdout[-4000:]
-    return result.stdout
-
-
-def toolkit_script(toolkit: str, name: str) -> Path:
-    return Path(find_spec(toolkit).submodule_search_locations[0]) / '.mim/tools' / name
-
-
-def metrics(folder: Path) -> dict[str, float]:
-    return json.loads(next(folder.glob('*/*.json')).read_text())
-
-
-def losses(output: str) -> list[float]:
-    return [float(value) for value in re.findall(r'\bloss: ([\d.eE+-]+|nan)', output)]
 
 
 def iterations(count: int) -> list[str]:

@@ -28,8 +28,8 @@ ROOMS = {
     'metrics': ('structures',),
     'vector': ('structures',),
     'visualization': ('structures', 'vector'),
-    'engine': (),
-    'converters': (),
+    'engine': ('ops', 'encoder'),
+    'converters': ('embedding',),
 }
 
 # Which distributions a room may import. Toolkits and the registry are open only to files that register a class: everything below
@@ -50,7 +50,7 @@ TOOLKITS = {
     'engine': ('mmengine',),
 }
 # The files beside the rooms, which import no room, and their distributions.
-ROOT_FILES = {'__init__': (), 'registry': ('mmengine',), 'version': ()}
+ROOT_FILES = {'__init__': (), 'model_zoo': ('mmpretrain',), 'registry': ('mmengine',), 'version': ()}
 
 
 def imported_modules(tree: ast.AST, package: str) -> Iterator[str]:

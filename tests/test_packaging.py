@@ -22,7 +22,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     source = tmp_path_factory.mktemp('source')
     for folder in ('dht_mm', 'configs', 'tools'):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE'):
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'model-index.yml'):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', source / 'out', source]
     result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {'DHT_MM_WITH_OPS': '0'})
@@ -44,6 +44,11 @@ def test_every_module_is_packed(wheel):
 def test_configs_and_tools_lie_where_the_toolkits_keep_theirs(wheel, folder):
     files = {f'dht_mm/.mim/{path.relative_to(ROOT).as_posix()}' for path in (ROOT / folder).rglob('*.py')}
     assert files and files <= set(wheel.namelist())
+
+
+def test_models_are_listed_where_the_toolkits_keep_their_lists(wheel):
+    index = wheel.read('dht_mm/.mim/model-index.yml').decode()
+    assert all(f'dht_mm/.mim/{path}' in wheel.namelist() for path in re.findall(r'- (\S+)', index))
 
 
 def test_nothing_else_is_packed(wheel):

@@ -1,12 +1,16 @@
 """The vision transformer on regions: tokenizer, features, embedding and encoder wired together."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from dht_mm.embedding import RegionEmbedding, sequence_offsets, split
-from dht_mm.encoder import Encoder
+from dht_mm.embedding import RegionEmbedding, resize_positions, sequence_offsets, split
+from dht_mm.encoder import Encoder, TokenLayout
 from dht_mm.features import RegionFeatures
 from dht_mm.ops.checks import check_positive
 from dht_mm.registry import MODELS
@@ -25,7 +29,8 @@ class DHTViT(BaseModule):
     """Vision transformer whose tokens are the regions of a tokenizer (paper section 3; Dosovitskiy et al., 2021).
 
     Takes the place of mmpretrain's ``VisionTransformer`` and shares its arguments where they mean something here. With a
-    ``GridTokenizer`` of the same patch size it computes what that plain ViT does.
+    ``GridTokenizer`` of the same patch size it computes what that plain ViT does. Weights for another position grid are resampled
+    when they are loaded, see :meth:`resize_loaded_positions`.
 
     Args:
         tokenizer: The tokenizer or its config. None is a :class:`DHTTokenizer` at its defaults.
@@ -43,17 +48,20 @@ class DHTViT(BaseModule):
             - ``'avg_featmap'``: ``[B, D]``, the mean over all pixels, normalised by a norm of its own.
             - ``'tokens'``: one :class:`RegionTokens` instead of a tuple, for token heads.
         with_cls_token: Whether images have a class token.
+        num_register_tokens: Register tokens of an image; they are in no output.
         pre_norm: Whether to normalise the tokens before the first block.
         frozen_stages: If positive, the tokenizer, the embedding and this many blocks are not trained; if that is all blocks,
             neither are the norms after them.
+        norm_eval: Whether all batch norm, which the tokenizer alone has, uses its running statistics in training too.
         norm_cfg: The layer norms, ``dict(type='LN', eps=1e-6)`` by default.
         features: Options of the region features: ``pos_grid`` (one number or ``(y, x)``; default ``img_size / patch_size``,
             rounded up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False), ``gradient_curve``, and
             ``inject_mean``, whether pixels carry the gradient to the tokenizer (default True; False with a ``GridTokenizer``).
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``.
         **encoder: Options of the encoder: ``drop_path_rate`` (default: that of ``arch``), ``final_norm`` (True), ``qkv_bias``
-            (True), ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``with_cp`` (False; True saves memory by
-            computing blocks twice).
+            (True), ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``ffn_type`` (``'mlp'``; ``'swiglu'`` for
+            DINOv2-g), ``with_cp`` (False; True saves memory by computing blocks twice), ``compile_blocks`` (False; True runs the
+            blocks through ``torch.compile``).
 
     Attributes:
         embed_dims: Dimensions of a token, D.
@@ -67,8 +75,9 @@ class DHTViT(BaseModule):
 
     def __init__(self, tokenizer: dict | nn.Module | None = None, arch: str | dict = 'base', img_size: int | Sequence[int] = 224,
                  patch_size: int = 16, in_channels: int = 3, out_indices: int | Sequence[int] = -1, out_type: str = 'cls_token',
-                 with_cls_token: bool = True, pre_norm: bool = False, frozen_stages: int = -1, norm_cfg: dict | None = None,
-                 features: dict | None = None, init_cfg: dict | list[dict] | None = None, **encoder: float | bool):
+                 with_cls_token: bool = True, num_register_tokens: int = 0, pre_norm: bool = False, frozen_stages: int = -1,
+                 norm_eval: bool = False, norm_cfg: dict | None = None, features: dict | None = None,
+                 init_cfg: dict | list[dict] | None = None, **encoder: float | bool | str):
         super().__init__(init_cfg)
         if out_type not in OUT_TYPES:
             raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
@@ -85,10 +94,11 @@ class DHTViT(BaseModule):
         options = dict(pos_grid=tuple(-(-side // patch_size) for side in as_pair('img_size', img_size))) | (features or {})
         self.inject_mean = options.pop('inject_mean', not isinstance(self.tokenizer, GridTokenizer))
         self.features = RegionFeatures(in_channels, patch_size, **options)
-        self.embedding = RegionEmbedding(self.features.dims, self.embed_dims, with_cls_token, pre_norm, eps)
+        self.embedding = RegionEmbedding(self.features.dims, self.embed_dims, with_cls_token, num_register_tokens, pre_norm, eps)
         self.encoder = Encoder(*capacity[:4], norm_eps=eps, **dict(drop_path_rate=capacity.drop_path_rate) | encoder)
         self.avg_norm = nn.LayerNorm(self.embed_dims, eps) if out_type == 'avg_featmap' else None
-        self.frozen_stages = frozen_stages
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        self.register_load_state_dict_pre_hook(DHTViT.resize_loaded_positions)
         for module in self._frozen_modules():
             module.requires_grad_(False)
 
@@ -106,34 +116,63 @@ class DHTViT(BaseModule):
             ValueError: Images are empty, not finite or of another number of channels.
         """
         partition = self.tokenizer(x)
+        num_prefix = self.embedding.num_prefix
+        layout = TokenLayout(sequence_offsets(partition, num_prefix), partition.total_regions + num_prefix * len(partition))
         x = x.to(self.embedding.patch_embed.weight.dtype)  # mixed-precision pipelines can hand over half precision
         shift = mean_shift(x, partition) if self.inject_mean else None
         tokens = self.embedding(self.features(x, partition, shift), partition)
-        num_prefix = self.embedding.num_prefix
-        outputs = self.encoder(tokens, sequence_offsets(partition, num_prefix), self.out_indices)
-        blocks = [split(outputs[index], partition, num_prefix) for index in self.out_indices]
-        if self.out_type == 'tokens':
-            prefix, regions = zip(*blocks, strict=True)
-            cls_tokens = tuple(tokens[:, 0] for tokens in prefix) if num_prefix else ()
-            return RegionTokens(tuple(regions), cls_tokens, partition)
-        return tuple(self._format(prefix, regions, partition) for prefix, regions in blocks)
-
-    def _format(self, prefix: Tensor, regions: Tensor, partition: Partition) -> Tensor:
-        """One block's ``[B, P, D]`` prefix tokens and ``[R, D]`` regions as the tensor that ``out_type`` asks for."""
-        if self.out_type == 'raw':
-            return raw(prefix, regions, partition)
         if self.out_type == 'cls_token':
-            return prefix[:, 0]
+            outputs = self.encoder(tokens, layout, self.out_indices, rows=layout.offsets[:-1].long())
+            return tuple(outputs[index] for index in self.out_indices)
+        outputs = self.encoder(tokens, layout, self.out_indices)
+        blocks = [split(outputs[index], partition, num_prefix) for index in self.out_indices]
+        num_cls = 0 if self.embedding.cls_token is None else 1
+        blocks = [(prefix[:, :num_cls], regions) for prefix, regions in blocks]
+        if self.out_type == 'tokens':
+            cls_tokens = tuple(cls_token[:, 0] for cls_token, _ in blocks) if num_cls else ()
+            return RegionTokens(tuple(regions for _, regions in blocks), cls_tokens, partition)
+        return tuple(self._format(cls_token, regions, partition) for cls_token, regions in blocks)
+
+    def _format(self, cls_token: Tensor, regions: Tensor, partition: Partition) -> Tensor:
+        """One block's ``[B, 0 or 1, D]`` class tokens and ``[R, D]`` regions as the tensor that ``out_type`` asks for."""
+        if self.out_type == 'raw':
+            return raw(cls_token, regions, partition)
         if self.out_type == 'featmap':
             return feature_map(regions, partition, self.patch_size)
         return self.avg_norm(pixel_mean(regions, partition))
 
     def train(self, mode: bool = True) -> 'DHTViT':
-        """Set the mode; what is frozen stays in evaluation."""
+        """Set the mode; what is frozen stays in evaluation, and batch norm where ``norm_eval`` asks for it."""
         super().train(mode)
-        for module in self._frozen_modules():
+        batch_norms = [module for module in self.modules() if isinstance(module, _BatchNorm)] if self.norm_eval else []
+        for module in [*self._frozen_modules(), *batch_norms]:
             module.eval()
         return self
+
+    def resize_loaded_positions(self, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        """Resample position weights that come from another grid, before they are loaded.
+
+        Weights do not tell the shape of their grid: another number of cells is taken to be a square grid. They do not tell
+        ``pos_scale`` either: it is taken to be the side of that grid where it is the default here, else the same as here.
+
+        Args:
+            state_dict: The weights to be loaded; changed in place.
+            prefix: What stands before this backbone's own names in it.
+
+        Raises:
+            ValueError: The grid is another one and not square.
+        """
+        key, position = f'{prefix}embedding.pos_embed.weight', self.features.position
+        weight = state_dict.get(key)
+        if weight is None or weight.dim() != 2 or weight.shape[1] == position.dims:
+            return
+        side = math.isqrt(weight.shape[1])
+        if side**2 != weight.shape[1]:
+            raise ValueError(f'{key} must hold {position.grid[0]} x {position.grid[1]} cells or those of a square grid to resample, '
+                             f'got {weight.shape[1]}')
+        print_log(f'{key}: resampled from {side} x {side} to {position.grid[0]} x {position.grid[1]} cells', 'current')
+        scale = position.scale / side if position.scale == math.sqrt(position.dims) else 1.0
+        state_dict[key] = resize_positions(weight, (side, side), position.grid) * scale**2
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter, for layer-wise learning rates.

@@ -1,7 +1,9 @@
 """Converting weights with a record of what became of every key."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -10,19 +12,29 @@ class Conversion:
 
     Args:
         source: The state dict to convert; not changed.
+        layout: Name of its layout, for errors and reports.
 
     Attributes:
         state_dict: The result.
         mapped: Keys of the source, with the keys of the result that they went to.
+        resampled: Keys of the source that changed their size on the way, and how.
+        filled: Keys of the result that the source has nothing for, and what they were set to.
+        missing: Keys of a model that the result leaves as they are, and why.
         unused: Keys of the source, with the reason why nothing of them is in the result.
+        options: Options of the model that the result fits, as far as the conversion tells them.
     """
 
-    def __init__(self, source: Mapping[str, Tensor]):
+    def __init__(self, source: Mapping[str, Tensor], layout: str = 'published'):
+        self.layout = layout
         self.state_dict: dict[str, Tensor] = {}
         self.mapped: dict[str, tuple[str, ...]] = {}
+        self.resampled: dict[str, str] = {}
+        self.filled: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
         self.unused: dict[str, str] = {}
+        self.options: dict[str, Any] = {}
         self._left = dict(source)
-        self._missing: list[str] = []
+        self._lacking: list[str] = []
 
     def __contains__(self, key: str) -> bool:
         """Whether the source still holds ``key``."""
@@ -49,12 +61,34 @@ class Conversion:
     def split(self, key: str, targets: Sequence[str], sizes: Sequence[int] = ()) -> None:
         """Give a value other keys; with several ``sizes`` each gets so many of its columns."""
         if key not in self._left:
-            self._missing.append(key)
+            self._lacking.append(key)
             return
-        value = self._left.pop(key)
+        value = self._left[key]
         parts = value.split(list(sizes), 1) if sizes else [value]
-        self.state_dict |= {target: part.clone() for target, part in zip(targets, parts, strict=True)}
-        self.mapped[key] = tuple(targets)
+        self.put(key, {target: part.clone() for target, part in zip(targets, parts, strict=True)})
+
+    def put(self, key: str, values: Mapping[str, Tensor], resampled: str | None = None) -> None:
+        """Enter values that were computed from a key and, if its size changed, how."""
+        del self._left[key]
+        self.mapped[key] = tuple(values)
+        self.state_dict |= values
+        if resampled is not None:
+            self.resampled[key] = resampled
+
+    def fill(self, target: str, value: Tensor, what: str) -> None:
+        """Enter a value that the source has nothing for."""
+        self.state_dict[target] = value
+        self.filled[target] = what
+
+    def join(self, keys: Sequence[str], target: str) -> None:
+        """Undo :meth:`split`: enter the columns of several values as one value.
+
+        Raises:
+            ValueError: A value is missing.
+        """
+        columns = torch.cat([self.read(key) for key in keys], 1)
+        for key in keys:
+            self.put(key, {target: columns})
 
     def leave(self, key: str, reason: str) -> None:
         """Use nothing of a key, which need not be there."""
@@ -67,12 +101,17 @@ class Conversion:
         Raises:
             ValueError: A key was missing, or one is left.
         """
-        if self._missing or self._left:
-            raise ValueError(f'state dict must have the published layout, but lacks {sorted(self._missing)} '
+        if self._lacking or self._left:
+            raise ValueError(f'state dict must have the {self.layout} layout, but lacks {sorted(self._lacking)} '
                              f'and adds {sorted(self._left)}')
         return self
 
     def report(self) -> str:
-        """A line for each key of the source."""
-        lines = [f'{key} -> {", ".join(targets)}' for key, targets in self.mapped.items()]
-        return '\n'.join(lines + [f'{key} not used: {reason}' for key, reason in self.unused.items()])
+        """A line for each key of the source, and for each key of a model that it has nothing for."""
+        lines = [f'{key} -> {", ".join(targets)}{self._note(key)}' for key, targets in self.mapped.items()]
+        lines += [f'{key} not used: {reason}' for key, reason in self.unused.items()]
+        lines += [f'{key} missing in the source, set to {what}' for key, what in self.filled.items()]
+        return '\n'.join(lines + [f'{key} missing in the source, not set: {reason}' for key, reason in self.missing.items()])
+
+    def _note(self, key: str) -> str:
+        return f' (resampled {self.resampled[key]})' if key in self.resampled else ''

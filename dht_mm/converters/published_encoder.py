@@ -1,7 +1,7 @@
 """The layout of encoders in the published code: tokenizer, extractor, embedder, blocks, norm and head."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -12,6 +12,8 @@ from .published_tokenizer import CURVE, move_tokenizer
 BLOCK = tuple(f'{module}.{name}' for module in ('norm1', 'attn.qkv', 'attn.proj', 'norm2', 'mlp.fc1', 'mlp.fc2')
               for name in ('weight', 'bias'))
 LAYER_SCALE = ('ls1', 'ls2')
+MLP_HEAD = {'head.0.fc1': 'decode_head.mlp.fc1', 'head.0.fc2': 'decode_head.mlp.fc2', 'head.1': 'decode_head.conv_seg'}
+LINEAR_HEADS = {'cls': 'head.fc', 'seg': 'decode_head.conv_seg'}
 
 
 class FeatureSizes(NamedTuple):
@@ -93,16 +95,19 @@ def _move_embedding(conversion: Conversion, sizes: FeatureSizes) -> None:
         conversion.leave(f'tokenizer.{CURVE}', 'a setting of gradient features, which this encoder has not')
 
 
+def block_keys(num_layers: int, scaled: bool) -> Iterator[tuple[str, str]]:
+    """The published name of each weight of the blocks, with LayerScale or without, and of the final norm, and ours."""
+    for block in (f'blocks.{number}' for number in range(num_layers)):
+        yield from ((f'{block}.{name}', f'backbone.encoder.{block}.{name}') for name in BLOCK)
+        yield from ((f'{block}.{name}.lambda_', f'backbone.encoder.{block}.{name}.gamma') for name in LAYER_SCALE if scaled)
+    yield from ((f'norm.{name}', f'backbone.encoder.norm.{name}') for name in ('weight', 'bias'))
+
+
 def _move_blocks(conversion: Conversion) -> None:
     numbers = {key.split('.')[1] for key in conversion.keys() if key.startswith('blocks.')}
     scaled = any(key.endswith('.lambda_') for key in conversion.keys())
-    for block in (f'blocks.{number}' for number in range(len(numbers))):
-        for name in BLOCK:
-            conversion.move(f'{block}.{name}', f'backbone.encoder.{block}.{name}')
-        for name in LAYER_SCALE if scaled else ():
-            conversion.move(f'{block}.{name}.lambda_', f'backbone.encoder.{block}.{name}.gamma')
-    for name in ('weight', 'bias'):
-        conversion.move(f'norm.{name}', f'backbone.encoder.norm.{name}')
+    for old, new in block_keys(len(numbers), scaled):
+        conversion.move(old, new)
 
 
 def _move_head(conversion: Conversion, head: str | None) -> None:
@@ -112,9 +117,9 @@ def _move_head(conversion: Conversion, head: str | None) -> None:
     if is_mlp and head == 'cls':
         raise ValueError("head must be 'seg' for an MLP head, got 'cls'")
     if is_mlp:
-        modules = {'head.0.fc1': 'decode_head.mlp.fc1', 'head.0.fc2': 'decode_head.mlp.fc2', 'head.1': 'decode_head.conv_seg'}
+        modules = MLP_HEAD
     else:
-        modules = {'head': 'decode_head.conv_seg' if head == 'seg' else 'head.fc'} if 'head.weight' in conversion else {}
+        modules = {'head': LINEAR_HEADS[head or 'cls']} if 'head.weight' in conversion else {}
     for old, new in modules.items():
         for name in ('weight', 'bias'):
             conversion.move(f'{old}.{name}', f'{new}.{name}')

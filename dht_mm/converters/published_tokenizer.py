@@ -1,6 +1,6 @@
 """The layout of the tokenizer published with the paper."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -38,11 +38,16 @@ def convert_tokenizer(state_dict: Mapping[str, Tensor]) -> Conversion:
     return conversion.finish()
 
 
+def tokenizer_keys(published: str = '', ours: str = '') -> Iterator[tuple[str, str]]:
+    """The published name of each weight of a tokenizer, and ours, under these prefixes."""
+    for old, new, names in MODULES:
+        yield from ((f'{published}{old}.{name}', f'{ours}{new}.{name}') for name in names)
+
+
 def move_tokenizer(conversion: Conversion, source: str = '', target: str = '') -> None:
     """Convert all but the curve of a tokenizer; ``source`` and ``target`` are the prefixes of its keys."""
-    for old, new, names in MODULES:
-        for name in names:
-            conversion.move(f'{source}{old}.{name}', f'{target}{new}.{name}')
+    for old, new in tokenizer_keys(source, target):
+        conversion.move(old, new)
     kernel = f'{source}{KERNEL}'
     if kernel in conversion and not torch.equal(conversion.read(kernel).flatten().cpu(), torch.tensor(SCHARR).flatten()):
         raise ValueError(f'{kernel} must be the Scharr kernel {SCHARR}, got {conversion.read(kernel).flatten().tolist()}')

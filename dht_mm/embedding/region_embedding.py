@@ -11,7 +11,7 @@ from .sequence import join
 
 
 class RegionEmbedding(nn.Module):
-    """One linear map of all features, a class token in front of each image, and an optional norm (paper, region embedding).
+    """One linear map of all features, prefix tokens in front of each image, and an optional norm (paper, region embedding).
 
     The map is kept as one weight a feature group: ``patch_embed`` is what the patch convolution is in a plain ViT, ``pos_embed``
     holds an embedding for each cell of the position grid, and recipes find both under the names they know.
@@ -19,23 +19,32 @@ class RegionEmbedding(nn.Module):
     Args:
         dims: Row lengths of the groups: pixels, position and, if there is one, gradient.
         embed_dims: Dimensions of a token, D.
-        with_cls_token: Whether images have a class token.
+        with_cls_token: Whether images have a class token, the first of the prefix.
+        num_register_tokens: Further tokens of the prefix, for the attention to work with (Darcet et al., 2024, Vision transformers
+            need registers).
         pre_norm: Whether to normalise all tokens.
         norm_eps: Epsilon of that norm.
 
     Attributes:
         num_prefix: Tokens in front of each image's regions.
+
+    Raises:
+        ValueError: ``num_register_tokens`` is negative.
     """
 
-    def __init__(self, dims: Sequence[int], embed_dims: int, with_cls_token: bool = True, pre_norm: bool = False,
-                 norm_eps: float = 1e-6):
+    def __init__(self, dims: Sequence[int], embed_dims: int, with_cls_token: bool = True,
+                 num_register_tokens: int = 0, pre_norm: bool = False, norm_eps: float = 1e-6):
         super().__init__()
+        if num_register_tokens < 0:
+            raise ValueError(f'num_register_tokens must not be negative, got {num_register_tokens}')
         pixels, position, *gradient = dims
         self.patch_embed = nn.Linear(pixels, embed_dims)
         self.pos_embed = nn.Linear(position, embed_dims, bias=False)
         self.gradient_embed = nn.Linear(gradient[0], embed_dims, bias=False) if gradient else None
-        self.num_prefix = int(with_cls_token)
-        self.cls_token = nn.Parameter(torch.randn(self.num_prefix, embed_dims) * 0.02) if with_cls_token else None
+        self.num_prefix = with_cls_token + num_register_tokens
+        self.cls_token = nn.Parameter(torch.randn(1, embed_dims) * 0.02) if with_cls_token else None
+        registers = torch.randn(num_register_tokens, embed_dims) * 0.02
+        self.register_tokens = nn.Parameter(registers) if num_register_tokens else None
         self.pre_norm = nn.LayerNorm(embed_dims, norm_eps) if pre_norm else nn.Identity()
         for linear in filter(lambda module: isinstance(module, nn.Linear), self.children()):
             nn.init.trunc_normal_(linear.weight, std=0.02)
@@ -47,5 +56,6 @@ class RegionEmbedding(nn.Module):
         tokens = self.patch_embed(pixels) + self.pos_embed(position)
         if gradient:
             tokens = tokens + self.gradient_embed(gradient[0])
-        prefix = self.patch_embed.bias.new_empty(0, tokens.shape[1]) if self.cls_token is None else self.cls_token
-        return self.pre_norm(join(prefix, tokens, partition))
+        no_prefix = self.patch_embed.bias.new_empty(0, tokens.shape[1])
+        prefix = [part for part in (self.cls_token, self.register_tokens) if part is not None]
+        return self.pre_norm(join(torch.cat([no_prefix, *prefix]), tokens, partition))

@@ -26,7 +26,7 @@ def join(prefix: Tensor, regions: Tensor, partition: Partition) -> Tensor:
     images, num_prefix = len(partition), len(prefix)
     order = torch.cat([_prefix_places(partition, num_prefix), _region_places(partition, num_prefix)])
     rows = torch.cat([prefix.expand(images, -1, -1).flatten(0, 1), regions.to(prefix.dtype)])
-    return torch.empty_like(rows).index_copy(0, order, rows)
+    return torch.empty_like(rows).index_copy_(0, order, rows)  # into what nothing else sees, so that it is not copied first
 
 
 def split(sequence: Tensor, partition: Partition, num_prefix: int) -> tuple[Tensor, Tensor]:

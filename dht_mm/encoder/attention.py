@@ -1,43 +1,9 @@
-"""Self-attention over packed sequences: each token attends to the tokens of its own image."""
+"""Multi-head self-attention: each token attends to the tokens of its own image."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layout import TokenLayout
-
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch < 2.10
-    varlen_attn = None
-
-
-def packed_attention(q: Tensor, k: Tensor, v: Tensor, layout: TokenLayout) -> Tensor:
-    """Scaled dot-product attention within images, scale ``1 / sqrt(d)``.
-
-    Half precision on a GPU runs on the packed tokens. Everything else is padded to the longest image, with the padding masked.
-
-    Args:
-        q: ``[N, heads, d]`` queries.
-        k: Keys, likewise.
-        v: Values, likewise.
-        layout: Where the images lie.
-
-    Returns:
-        ``[N, heads, d]``.
-    """
-    if _runs_packed(q):
-        return varlen_attn(q, k, v, layout.offsets, layout.offsets, layout.longest, layout.longest)
-    q, k, v = (layout.pad(x).transpose(1, 2) for x in (q, k, v))  # [B, heads, L, d]
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.key_mask)
-    return layout.unpad(out.transpose(1, 2))
-
-
-def _runs_packed(q: Tensor) -> bool:
-    """Whether torch has a kernel for packed sequences of this kind."""
-    if varlen_attn is None or not q.is_cuda or q.dtype not in (torch.float16, torch.bfloat16):
-        return False
-    return q.shape[-1] % 8 == 0 and q.shape[-1] <= 256 and torch.cuda.get_device_capability(q.device) >= (8, 0)
+from .packing import PackedAttention, PaddedAttention
+from .scaling import scaled_linear
 
 
 class Attention(nn.Module):
@@ -50,6 +16,9 @@ class Attention(nn.Module):
         qk_norm: Whether to normalise the queries and the keys of each head, each with a norm of its own.
         norm_eps: Epsilon of these norms.
 
+    Attributes:
+        head_dims: Dimensions of a head.
+
     Raises:
         ValueError: ``num_heads`` does not divide ``embed_dims``.
     """
@@ -59,14 +28,15 @@ class Attention(nn.Module):
         if num_heads < 1 or embed_dims % num_heads:
             raise ValueError(f'num_heads must divide embed_dims={embed_dims}, got {num_heads}')
         self.num_heads = num_heads
-        head_dims = embed_dims // num_heads
+        self.head_dims = embed_dims // num_heads
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
-        self.q_norm = nn.LayerNorm(head_dims, norm_eps) if qk_norm else nn.Identity()
-        self.k_norm = nn.LayerNorm(head_dims, norm_eps) if qk_norm else nn.Identity()
+        self.q_norm = nn.LayerNorm(self.head_dims, norm_eps) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(self.head_dims, norm_eps) if qk_norm else nn.Identity()
         self.proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        """``[N, D]`` to ``[N, D]``."""
-        q, k, v = self.qkv(x).view(len(x), 3, self.num_heads, -1).unbind(1)
+    def forward(self, x: Tensor, attention: PackedAttention | PaddedAttention, scale: nn.Module, rows: Tensor | None = None) -> Tensor:
+        """``[N, D]`` to ``[N, D]``, or to those ``rows`` of it alone, with ``scale`` (``[N, D]`` to ``[N, D]``) at the end."""
+        q, k, v = self.qkv(x).view(len(x), 3, self.num_heads, self.head_dims).unbind(1)
         q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast makes norms return float32
-        return self.proj(packed_attention(q, k, v, layout).flatten(1))
+        out = attention.attend(q, k, v).flatten(1)
+        return scaled_linear(self.proj, out if rows is None else out.index_select(0, rows), scale)

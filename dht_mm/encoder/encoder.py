@@ -21,37 +21,51 @@ class Encoder(nn.Module):
         final_norm: Whether to normalise the tokens of the last block.
         norm_eps: Epsilon of all norms.
         with_cp: Whether to save memory in training by computing each block again in the backward pass.
+        compile_blocks: Whether to compile the blocks (``torch.compile``), once for all of them and all numbers of tokens.
         **block: Further options of :class:`Block`.
     """
 
     def __init__(self, embed_dims: int, num_layers: int, num_heads: int, feedforward_channels: int, drop_path_rate: float = 0.0,
-                 final_norm: bool = True, norm_eps: float = 1e-6, with_cp: bool = False, **block: float | bool):
+                 final_norm: bool = True, norm_eps: float = 1e-6, with_cp: bool = False,
+                 compile_blocks: bool = False, **block: float | bool):
         super().__init__()
         rates = [drop_path_rate * index / max(num_layers - 1, 1) for index in range(num_layers)]
         self.blocks = nn.ModuleList(
             Block(embed_dims, num_heads, feedforward_channels, rate, norm_eps=norm_eps, **block) for rate in rates)
         self.norm = nn.LayerNorm(embed_dims, norm_eps) if final_norm else nn.Identity()
         self.with_cp = with_cp
+        for block in self.blocks:
+            block.compiled = compile_blocks
         for linear in filter(lambda module: isinstance(module, nn.Linear), self.modules()):
             nn.init.trunc_normal_(linear.weight, std=0.02)
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, offsets: Tensor, out_indices: Collection[int]) -> dict[int, Tensor]:
+    def forward(self, x: Tensor, layout: TokenLayout | Tensor, out_indices: Collection[int],
+                rows: Tensor | None = None) -> dict[int, Tensor]:
         """Run the blocks up to the last one that is asked for.
 
         Args:
             x: ``[N, D]``, the tokens of all images.
-            offsets: ``[B + 1]`` int32, first token of each image, then N.
+            layout: Where the images lie, or the ``[B + 1]`` int32 offsets to make that of: first token of each image, then N.
             out_indices: Blocks whose tokens are wanted, counted from 0.
+            rows: ``[K]`` int64, the tokens that are wanted of them; all by default. The last block computes no others.
 
         Returns:
-            ``[N, D]`` of each block in ``out_indices``; those of the last block of all have gone through the final norm.
+            ``[N, D]`` or ``[K, D]`` of each block in ``out_indices``; those of the last block of all have gone through the final norm.
         """
-        layout = TokenLayout(offsets, len(x))
+        layout = layout if isinstance(layout, TokenLayout) else TokenLayout(layout, len(x))
+        last = max(out_indices)
         outputs = {}
-        for index, block in enumerate(self.blocks[:max(out_indices) + 1]):
-            x = checkpoint(block, x, layout, use_reentrant=False) if self.with_cp and x.requires_grad else block(x, layout)
+        for index, block in enumerate(self.blocks[:last + 1]):
+            x = self._run(block, x, layout, rows if index == last else None)
             if index in out_indices:
-                outputs[index] = self.norm(x) if index == len(self.blocks) - 1 else x
+                outputs[index] = x if rows is None or index == last else x.index_select(0, rows)
+        if last == len(self.blocks) - 1:
+            outputs[last] = self.norm(x)
         return outputs
+
+    def _run(self, block: Block, *inputs: Tensor | TokenLayout | None) -> Tensor:
+        if self.with_cp and inputs[0].requires_grad:
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)

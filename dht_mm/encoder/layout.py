@@ -5,51 +5,65 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .packing import PackedAttention, PaddedAttention, has_packed_kernel
+
 
 class TokenLayout:
-    """The bounds of the images in a packed sequence, and the way to a padded one; made once a forward, read by every block.
+    """The bounds of the images in a packed sequence; made once a forward, read by every block.
+
+    The lengths of the shortest and the longest image start their way to the host when a layout is made, and are waited for where they
+    are first read. Made as soon as the regions are known, with work for the GPU after it, it costs no wait.
 
     Args:
         offsets: ``[B + 1]`` int32, first token of each image, then their number N.
         total: N. Knowing it spares a read-back.
 
     Attributes:
-        longest: Tokens ``L`` of the longest image, on the host: the one read-back.
-        image: ``[N]`` int64, the image of each token.
+        lengths: ``[B]`` int64, tokens of each image.
     """
 
     def __init__(self, offsets: Tensor, total: int):
         self.offsets = offsets
         self.lengths = offsets.long().diff()
-        self.shortest, self.longest = torch.stack(self.lengths.aminmax()).tolist()
-        images = torch.arange(len(self), device=offsets.device)
-        self.image = images.repeat_interleave(self.lengths, output_size=total)
+        self.total = total
+        self._ends = torch.stack(self.lengths.aminmax()).to('cpu', non_blocking=True)
+        self._arrival = torch.cuda.current_stream(offsets.device).record_event() if offsets.is_cuda else None
+        self._attention: PackedAttention | PaddedAttention | None = None
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.lengths)
 
     @cached_property
-    def key_mask(self) -> Tensor | None:
-        """``[B, 1, 1, L]`` bool, the places of a padded sequence that hold a token; None where all do."""
-        if self.shortest == self.longest:
-            return None
-        places = torch.arange(self.longest, device=self.offsets.device)
-        return (places < self.lengths[:, None])[:, None, None]
+    def image(self) -> Tensor:
+        """``[N]`` int64, the image of each token."""
+        images = torch.arange(len(self), device=self.offsets.device)
+        return images.repeat_interleave(self.lengths, output_size=self.total)
 
-    @cached_property
-    def _places(self) -> Tensor:
-        start_of_image = torch.arange(len(self), device=self.offsets.device) * self.longest - self.offsets[:-1]
-        return torch.arange(len(self.image), device=self.offsets.device) + start_of_image[self.image]
+    def ends(self) -> tuple[int, int]:
+        """Tokens of the shortest and of the longest image."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        shortest, longest = self._ends.tolist()
+        return shortest, longest
 
-    def pad(self, packed: Tensor) -> Tensor:
-        """``[N, ...]`` to ``[B, L, ...]``, zero where an image has no more tokens."""
-        if self.key_mask is not None:
-            padded = packed.new_zeros(len(self) * self.longest, *packed.shape[1:])
-            packed = padded.index_copy(0, self._places, packed)
-        return packed.view(len(self), self.longest, *packed.shape[1:])
+    def attention(self, dtype: torch.dtype, head_dims: int) -> PackedAttention | PaddedAttention:
+        """How the tokens attend to each other: chosen at the first call, for all blocks of a forward.
 
-    def unpad(self, padded: Tensor) -> Tensor:
-        """``[B, L, ...]`` to ``[N, ...]``."""
-        packed = padded.flatten(0, 1)
-        return packed if self.key_mask is None else packed.index_select(0, self._places)
+        Args:
+            dtype: Of queries, keys and values.
+            head_dims: Dimensions of a head.
+        """
+        if self._attention is None:
+            packed = has_packed_kernel(self.offsets.device, dtype, head_dims)
+            self._attention = PackedAttention(self.offsets, self.ends()[1]) if packed else self._padded()
+        return self._attention
+
+    def _padded(self) -> PaddedAttention:
+        shortest, longest = self.ends()
+        if shortest == longest:
+            return PaddedAttention(len(self), longest, None, None)
+        start_of_image = torch.arange(len(self), device=self.offsets.device) * longest - self.offsets[:-1]
+        places = torch.arange(self.total, device=self.offsets.device) + start_of_image[self.image]
+        filled = torch.arange(longest, device=self.offsets.device) < self.lengths[:, None]
+        return PaddedAttention(len(self), longest, places, filled[:, None, None])

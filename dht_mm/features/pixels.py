@@ -43,8 +43,11 @@ class PixelFeatures(nn.Module):
             shift: ``[R, C]``, added to the pixels of each region before they are sampled.
 
         Returns:
-            ``[R, C * q * q]``, channel-major; differentiable to ``image`` and ``shift``.
+            ``[R, C * q * q]``, channel-major, in the dtype of ``image`` or of autocast; differentiable to ``image`` and ``shift``.
         """
         samples, mask = region_pixels(image, partition.labels, partition.offsets, partition.bbox, self.patch_size, shift)
-        replaced = (1 - mask) * torch.sigmoid(-self.mix_logit)
-        return torch.lerp(samples, self.mask_token.expand_as(samples), replaced).flatten(1)
+        device = image.device.type
+        if torch.is_autocast_enabled(device):  # the embedding's matrix product would round the rows; mixing them then is cheaper now
+            samples, mask = (x.to(torch.get_autocast_dtype(device)) for x in (samples, mask))
+        replaced = (1 - mask) * torch.sigmoid(-self.mix_logit).to(mask.dtype)
+        return torch.lerp(samples, self.mask_token.to(mask.dtype).expand_as(samples), replaced).flatten(1)

@@ -6,6 +6,7 @@ Everything that decides about regions is computed in integers or in float64 with
 from .backend import backend_info, use_backend
 from .budget import hard_merge, soft_merge
 from .exact_linear import exact_linear
+from .flops import register_flops
 from .gradient_histogram import gradient_histogram
 from .hierarchy import Hierarchy, build_hierarchy, check_options, tree_mean
 from .moments import channel_moments, linear_statistics, patch_moments
@@ -25,3 +26,5 @@ __all__ = [
     'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean', 'region_pixels',
     'soft_merge', 'tree_mean', 'use_backend'
 ]
+
+register_flops()

@@ -1,6 +1,7 @@
 """The partition of a batch of images into connected regions, packed image after image."""
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ class Partition:
         """``[B, H, W]`` int64: row of each pixel's region in the packed fields."""
         return self.labels.long() + self.offsets[:-1].long()[:, None, None]
 
-    @property
+    @cached_property
     def image_index(self) -> Tensor:
         """``[R]`` int64: the image each region belongs to."""
         images = torch.arange(len(self), device=self.labels.device)

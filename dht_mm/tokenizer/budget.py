@@ -45,7 +45,7 @@ class TokenBudget:
         In training the soft budget's sample is drawn with a seed from torch's global generator and each image's own regions.
         """
         height, width = partition.labels.shape[1:]
-        target = self.target(height * width, training)
+        target = self.target(int(height * width), training)  # torch.jit.trace makes tensors of sizes
         labels, offsets, size, color = partition.labels, partition.offsets, partition.size, partition.color
         if self.mode == 'hard':
             return hard_merge(labels, offsets, size, color, target)

@@ -56,12 +56,26 @@ def test_outputs_are_forms_of_the_same_tokens():
         assert torch.equal(raw[image, 0], cls_token[image])
         assert torch.equal(raw[image, 1:count + 1], regions[partition.offsets[image]:partition.offsets[image + 1]])
         assert not raw[image, count + 1:].any()
-    assert torch.equal(make_model().eval()(images)[0], cls_token)
+    assert torch.allclose(make_model().eval()(images)[0], cls_token, atol=1e-6)  # the last block computes nothing else
     painted = partition.scatter(regions)
     cells = nn.functional.avg_pool2d(painted, 8, ceil_mode=True, count_include_pad=False)
     assert torch.allclose(make_model(out_type='featmap').eval()(images)[0], cells, atol=1e-5)
     average = make_model(out_type='avg_featmap').eval()
     assert torch.allclose(average(images)[0], average.avg_norm(painted.mean((2, 3))), atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_register_tokens_are_attended_to_and_not_returned(with_cls_token: bool):
+    images = draw_images()
+    model = make_model(out_type='raw', with_cls_token=with_cls_token, num_register_tokens=4).eval()
+    tokens = make_model(out_type='tokens', with_cls_token=with_cls_token, num_register_tokens=4).eval()(images)
+    assert model.embedding.register_tokens.shape == (4, 16) and len(tokens.cls_tokens) == with_cls_token
+    before, = model(images)
+    assert before.shape == (2, with_cls_token + int(tokens.partition.num_regions.max()), 16)
+    assert torch.equal(before[0, with_cls_token:with_cls_token + 2], tokens.tokens[0][:2])
+    nn.init.normal_(model.embedding.register_tokens)
+    assert not torch.allclose(model(images)[0], before, atol=1e-3)
 
 
 @torch.no_grad()
@@ -75,9 +89,10 @@ def test_out_indices_count_from_the_end_and_keep_their_order():
 
 
 @pytest.mark.parametrize('out_type', OUT_TYPES[:4])
-@pytest.mark.parametrize('gradient', [False, True])
-def test_every_parameter_gets_a_gradient(out_type: str, gradient: bool):
-    model = make_model(out_type=out_type, features=dict(gradient=gradient)).train()
+@pytest.mark.parametrize('options', [
+    {}, dict(features=dict(gradient=True)), dict(num_register_tokens=2, ffn_type='swiglu', qk_norm=True, pre_norm=True)])
+def test_every_parameter_gets_a_gradient(out_type: str, options: dict):
+    model = make_model(out_type=out_type, **options).train()
     output, = model(draw_images())
     (output * torch.randn_like(output)).sum().backward()
     assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
@@ -100,6 +115,18 @@ def test_an_image_does_not_depend_on_the_batch():
 def test_any_size(height: int, width: int, tokenizer: nn.Module | None):
     output, = make_model(tokenizer=tokenizer, out_type='featmap').eval()(draw_images(2, height, width))
     assert output.shape == (2, 16, -(-height // 8), -(-width // 8)) and output.isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('patch_size', [8, 14, 16, 32])
+@pytest.mark.parametrize('out_type', ['featmap', 'cls_token'])
+def test_patch_sizes(patch_size: int, out_type: str):
+    images = draw_images(2, 45, 33)
+    for tokenizer in (None, GridTokenizer(patch_size)):
+        model = make_model(tokenizer=tokenizer, img_size=56, patch_size=patch_size, out_type=out_type, features=dict(gradient=True))
+        expected = (2, 16, -(-45 // patch_size), -(-33 // patch_size)) if out_type == 'featmap' else (2, 16)
+        output, = model.eval()(images)
+        assert output.shape == expected and output.isfinite().all()
 
 
 @pytest.mark.parametrize('channels', [1, 6])
@@ -156,8 +183,29 @@ def test_arguments_reach_their_part():
     assert {'embedding.pre_norm.weight', 'encoder.blocks.0.attn.q_norm.weight'} <= names
     assert not names & {'encoder.norm.weight', 'encoder.blocks.0.attn.qkv.bias', 'encoder.blocks.0.ls1.gamma'}
     assert model.encoder.blocks[1].drop_path.rate == pytest.approx(0.15)
+    assert all(block.compiled for block in make_model(compile_blocks=True).encoder.blocks)
+    assert not any(block.compiled for block in model.encoder.blocks)
     model = make_model(features=dict(gradient=True, gradient_curve=(2.0, 3.0)))
     assert model.features.gradient.curve.flatten().tolist() == [2, 3]
+
+
+def test_swiglu_has_about_as_many_parameters_as_the_mlp():
+    sizes = [sum(parameter.numel() for parameter in make_model(ffn_type=name, arch=dict(
+        embed_dims=48, num_layers=1, num_heads=2)).encoder.blocks[0].mlp.parameters()) for name in ('mlp', 'swiglu')]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
+
+
+def test_norm_eval_keeps_batch_norm_as_it_is():
+    model = make_model(norm_eval=True).train()
+    before = {key: value.clone() for key, value in model.tokenizer.named_buffers()}
+    output, = model(draw_images())
+    output.sum().backward()
+    assert model.training and model.encoder.blocks[0].training
+    assert all(torch.equal(value, before[key]) for key, value in model.tokenizer.named_buffers())
+    assert model.tokenizer.projection.pixel['norm'].weight.grad is not None
+    model = make_model().train()
+    model(draw_images())
+    assert not all(torch.equal(value, before[key]) for key, value in model.tokenizer.named_buffers())
 
 
 def test_options_may_come_from_a_config():
@@ -241,6 +289,8 @@ def test_pretrained_weights_of_a_whole_model(tmp_path):
     (dict(out_indices=()), r'out_indices .* got \(\)'),
     (dict(out_type='map'), "out_type must be one of .* got 'map'"),
     (dict(with_cls_token=False), "out_type='cls_token' needs with_cls_token=True"),
+    (dict(num_register_tokens=-1), 'num_register_tokens .* got -1'),
+    (dict(ffn_type='glu'), "ffn_type must be 'mlp' or 'swiglu', got 'glu'"),
     (dict(frozen_stages=4), 'frozen_stages .* got 4'),
     (dict(norm_cfg=dict(type='BN')), "norm_cfg must be .* got {'type': 'BN'}"),
     (dict(drop_path_rate=-0.1), 'drop_path_rate .* got -0.'),

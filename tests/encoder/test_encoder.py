@@ -40,8 +40,9 @@ def test_layer_scale_scales_both_branches():
     block = Block(16, 2, 24, layer_scale_init_value=0.25)
     nn.init.normal_(block.ls2.gamma)
     x, layout = draw_tokens(), TokenLayout(OFFSETS, 17)
-    middle = x + 0.25 * block.attn(block.norm1(x), layout)
-    assert torch.allclose(block(x, layout), middle + block.ls2.gamma * block.mlp(block.norm2(middle)), atol=1e-6)
+    middle = x + 0.25 * block.attn(block.norm1(x), layout.attention(x.dtype, 8), nn.Identity())
+    expected = middle + block.ls2.gamma * block.mlp(block.norm2(middle), nn.Identity())
+    assert torch.allclose(block(x, layout), expected, atol=1e-6)
     assert torch.equal(LayerScale(16, 2)(x), 2 * x) and isinstance(Block(16, 2, 24, layer_scale_init_value=0).ls1, nn.Identity)
 
 
@@ -66,14 +67,51 @@ def test_outputs_are_those_of_the_blocks_and_only_the_last_is_normalised():
 
 def test_drop_path_drops_whole_images_and_keeps_the_mean():
     torch.manual_seed(0)
-    drop, layout, ones = DropPath(0.25), TokenLayout(OFFSETS, 17), torch.ones(17, 4)
-    total = torch.zeros(17, 4)
+    drop, layout, total = DropPath(0.25), TokenLayout(OFFSETS, 17), torch.zeros(2, 17, 1)
     for _ in range(2000):
-        dropped = drop(ones, layout)
-        assert all(image.unique().tolist() in ([0.0], [ones[0, 0] / 0.75]) for image in dropped.split(LENGTHS))
-        total += dropped
-    assert (total / 2000 - 1).abs().max() < 0.06 and len({tuple(image[0].tolist()) for image in total.split(LENGTHS)}) == 3
-    assert drop.eval()(ones, layout) is ones
+        keep = drop(layout, 2)
+        assert all(image.unique().tolist() in ([0.0], [1 / torch.tensor(0.75)]) for image in keep[0].split(LENGTHS))
+        total += keep
+    assert (total / 2000 - 1).abs().max() < 0.06 and len(total.unique()) == 6  # two branches of three images, each on its own
+    assert drop.eval()(layout, 2) is None and DropPath(0).train()(layout, 2) is None
+
+
+def test_dropped_branches_leave_the_tokens_alone():
+    block, x, layout = Block(16, 2, 24, drop_path_rate=0.5).train(), draw_tokens(), TokenLayout(OFFSETS, 17)
+    torch.manual_seed(1)
+    keep = block.drop_path(layout, 2)
+    assert 0 < keep.count_nonzero() < keep.numel()
+    middle = x + keep[0] * block.attn(block.norm1(x), layout.attention(x.dtype, 8), block.ls1)
+    torch.manual_seed(1)
+    assert torch.allclose(block(x, layout), middle + keep[1] * block.mlp(block.norm2(middle), block.ls2), atol=1e-6)
+
+
+def test_autocast_decides_how_tokens_attend():
+    block, layout = Block(16, 2, 24), TokenLayout(OFFSETS, 17)
+    asked = []
+    layout.attention = lambda dtype, head_dims: asked.append((dtype, head_dims)) or TokenLayout(OFFSETS, 17).attention(dtype, head_dims)
+    block(draw_tokens(), layout)
+    with torch.autocast('cpu', torch.bfloat16):
+        block(draw_tokens(), layout)
+    assert asked == [(torch.float32, 8), (torch.bfloat16, 8)]
+
+
+def test_rows_are_those_of_the_whole_output():
+    encoder, x = make_encoder().eval(), draw_tokens()
+    rows = OFFSETS[:-1].long()
+    for indices in ((2,), (0, 1)):
+        some, whole = encoder(x, OFFSETS, indices, rows), encoder(x, OFFSETS, indices)
+        assert some.keys() == whole.keys()
+        assert all(torch.allclose(some[index], whole[index][rows], atol=1e-5) for index in indices)
+
+
+def test_dropping_images_and_asking_for_rows():
+    block, x, layout, rows = Block(16, 2, 24, drop_path_rate=0.5), draw_tokens(), TokenLayout(OFFSETS, 17), torch.tensor([1, 16, 5])
+    outputs = []
+    for wanted in (None, rows):
+        torch.manual_seed(1)
+        outputs.append(block(x, layout, wanted))
+    assert torch.allclose(outputs[0][rows], outputs[1], atol=1e-6)
 
 
 def test_drop_path_grows_linearly():

@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-sys.path[:0] = [str(TOOLS), str(TOOLS / 'demo'), str(TOOLS / 'env'), str(TOOLS / 'ops')]
+sys.path[:0] = [str(TOOLS), *(str(TOOLS / folder) for folder in ('demo', 'env', 'model_converters', 'ops'))]

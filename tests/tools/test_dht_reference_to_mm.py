@@ -42,6 +42,17 @@ def test_encoder_becomes_a_model_for_the_toolkits(encoder_file: Path, tmp_path: 
     assert 'head.0.fc1.weight -> decode_head.mlp.fc1.weight' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('source', ['tokenizer', 'encoder'])
+def test_there_and_back(source: str, shared: Path, encoder_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    original = shared / 'weights/r2v.pth' if source == 'tokenizer' else encoder_file
+    assert main([str(original), str(tmp_path / 'ours.pth'), '--pos-grid', '14', '14']) == 0
+    assert main([str(tmp_path / 'ours.pth'), str(tmp_path / 'back.pth'), '--back']) == 0
+    found = torch.load(tmp_path / 'back.pth', weights_only=True)['state_dict']
+    expected = torch.load(original, map_location='cpu', weights_only=True)
+    assert found.keys() == expected.keys() and all(torch.equal(value, expected[key]) for key, value in found.items())
+    assert 'gradient.kernel missing in the source, set to the Scharr kernel' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('content, message', [
     (None, 'src.pth does not exist'),
     (b'', 'src.pth cannot be read'),

@@ -1,5 +1,8 @@
 """dHT-ViT-S with a linear classifier on the class token, for mmpretrain."""
 
+# The tokenizer comes pre-trained (configs/dht/tokenizer): with its running statistics regions in training are cut as in evaluation.
+tokenizer_weights = 'data/pretrain/dht-tokenizer.pth'
+
 model = dict(
     type='ImageClassifier',
     backbone=dict(
@@ -10,7 +13,11 @@ model = dict(
         out_type='cls_token',
         drop_path_rate=0.1,
         features=dict(pos_grid=24, gradient=True),
-        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='soft'))),
+        tokenizer=dict(
+            type='dht_mm.DHTTokenizer',
+            token_budget=dict(mode='soft'),
+            norm_eval=True,
+            init_cfg=dict(type='Pretrained', checkpoint=tokenizer_weights, prefix='tokenizer.'))),
     head=dict(
         type='LinearClsHead',
         num_classes=1000,

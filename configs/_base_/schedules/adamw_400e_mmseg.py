@@ -2,17 +2,19 @@
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='dht_mm.LayerDecayOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-5, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
+        layer_decay_rate=0.85,
         norm_decay_mult=0.,
         bias_decay_mult=0.,
         flat_decay_mult=0.,
         custom_keys={'.cls_token': dict(decay_mult=0.), '.pos_embed': dict(decay_mult=0.)}),
     clip_grad=dict(max_norm=1.0))
-# The paper's base and final rate are both 1e-5: after warm-up the cosine is flat. Override lr and eta_min for another.
+# The paper's base and final rate are both 1e-5: after warm-up the cosine is flat. Each layer's final rate is this part of its own.
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=5, by_epoch=True, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, T_max=395, begin=5, end=400, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min_ratio=1.0, T_max=395, begin=5, end=400, by_epoch=True, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=400, val_interval=20)
 val_cfg = dict(type='ValLoop')

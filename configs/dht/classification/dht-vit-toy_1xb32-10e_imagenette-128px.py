@@ -9,5 +9,6 @@ model = dict(
         arch=dict(_delete_=True, embed_dims=192, num_layers=4, num_heads=3),
         img_size=128,
         drop_path_rate=0.0,
-        features=dict(pos_grid=16)),
+        features=dict(pos_grid=16),
+        tokenizer=dict(norm_eval=False, init_cfg=None)),  # trained along with the rest, from random weights
     head=dict(num_classes=10, in_channels=192, topk=(1, )))

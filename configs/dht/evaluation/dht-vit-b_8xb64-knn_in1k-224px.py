@@ -1,0 +1,2 @@
+_base_ = './dht-vit-s_8xb64-knn_in1k-224px.py'
+model = dict(backbone=dict(arch='base'))

@@ -1,0 +1,3 @@
+_base_ = './dht-vit-s_deit3-pre_8xb256-100e_in1k-192px.py'
+model = dict(backbone=dict(arch='base', drop_path_rate=0.2), head=dict(in_channels=768))
+load_from = 'data/pretrain/dht-vit-b_deit3-pre.pth'

@@ -1,0 +1,66 @@
+"""Multiply-adds of the operators by the shapes of their tensors. torch's FLOP counter knows them once this package is imported.
+
+Counts and minima are no multiply-adds: histograms, labels and the search for each region's best edge are left out.
+"""
+
+from collections.abc import Callable, Sequence
+from math import ceil, prod
+
+import torch
+from torch.utils.flop_counter import register_flop_formula
+
+from .hierarchy import Hierarchy
+
+Shapes = Sequence[Sequence[int] | None]
+
+
+def project(inputs: Shapes, outputs: Shapes) -> int:
+    """One fine and two coarse convolutions, and 4 taps of the upsampling for each value."""
+    (batch, channels, height, width), (_, hidden, *_) = inputs[0], outputs[0]
+    sixteenths = ceil(height / 4) * ceil(width / 4)
+    coarse = sixteenths * (4 * (4 * channels) * (4 * hidden) + (16 * hidden) * hidden)
+    return batch * (height * width * hidden * (channels + 4) + coarse)
+
+
+def exact_linear(inputs: Shapes, outputs: Shapes) -> int:
+    """A matrix product."""
+    return prod(inputs[0]) * inputs[1][0]
+
+
+def build_hierarchy(inputs: Shapes, outputs: Shapes) -> int:
+    """A distance for each edge, two a pixel and about three a region, and means and variances of all that is merged."""
+    batch, hidden, height, width = inputs[0]
+    pixels, regions = batch * height * width, Hierarchy(*outputs).node_mean[0]
+    return hidden * (2 * pixels + 3 * regions + 2 * (pixels + regions))
+
+
+def region_mean(inputs: Shapes, outputs: Shapes) -> int:
+    """An addition for each value of a pixel."""
+    return prod(inputs[0])
+
+
+def region_pixels(inputs: Shapes, outputs: Shapes) -> int:
+    """Four taps for each sample and each point of the mask."""
+    return 4 * (prod(outputs[0]) + prod(outputs[1]))
+
+
+def pool_cells(inputs: Shapes, outputs: Shapes) -> int:
+    """A token for each region of a cell; there are about as many such pairs as regions and cells together."""
+    return prod(inputs[0]) + prod(outputs[0])
+
+
+MULTIPLY_ADDS: dict[str, Callable[[Shapes, Shapes], int]] = {
+    formula.__name__: formula for formula in (project, exact_linear, build_hierarchy, region_mean, region_pixels, pool_cells)}
+
+
+def register_flops() -> None:
+    """Tell torch's FLOP counter, which counts two for a multiply-add."""
+    for name, formula in MULTIPLY_ADDS.items():
+        register_flop_formula(getattr(torch.ops.dht_mm, name))(_doubled(formula))
+
+
+def _doubled(formula: Callable[[Shapes, Shapes], int]) -> Callable[..., int]:
+    def flops(*inputs: Sequence[int], out_shape: Sequence, **_) -> int:
+        return 2 * formula(inputs, [out_shape] if isinstance(out_shape, torch.Size) else out_shape)
+
+    return flops

@@ -1,0 +1,70 @@
+"""Two processes that share the work train as one does, with replicated and with sharded weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+
+from dht_mm.encoder import Encoder
+
+STEPS = 2
+pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason='needs gloo')
+
+
+class Model(nn.Module):
+    """The encoder with one output, for wrappers that look for tensors in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = Encoder(16, 2, 2, 24, drop_path_rate=0.3, with_cp=True)
+
+    def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
+        return self.encoder(x, offsets, (1,))[1]
+
+
+def batch(rank: int) -> tuple[Tensor, Tensor]:
+    """Ranks have different numbers of tokens."""
+    total = 11 + 6 * rank
+    x = torch.randn(total, 16, generator=torch.Generator().manual_seed(rank))
+    return x.requires_grad_(), torch.tensor([0, 4, total], dtype=torch.int32)
+
+
+def train(model: nn.Module, ranks: tuple[int, ...]) -> Tensor:
+    """Some steps on the batches of these ranks, then the output for the first."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(STEPS):
+        for rank in ranks:
+            torch.manual_seed(10 * step + rank)
+            (model(*batch(rank)).square().mean() / len(ranks)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()(*batch(0)).detach()
+
+
+def work(rank: int, folder: Path, sharded: bool) -> None:
+    """What each of the two processes does."""
+    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    model = Model()
+    if sharded:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+        mesh = init_device_mesh('cpu', (2,))
+        for module in (*model.encoder.blocks, model):
+            fully_shard(module, mesh=mesh)
+    else:
+        model = nn.parallel.DistributedDataParallel(model)
+    output = train(model, (rank,))
+    if rank == 0:
+        torch.save(output, folder / 'output.pt')
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize('sharded', [False, True])
+def test_two_processes_train_as_one(tmp_path: Path, sharded: bool):
+    mp.start_processes(work, (tmp_path, sharded), nprocs=2, start_method='spawn')
+    assert torch.allclose(torch.load(tmp_path / 'output.pt'), train(Model(), (0, 1)), atol=1e-5)
