@@ -4,9 +4,9 @@ Everything that decides about regions is computed in integers or in float64 with
 """
 
 from .backend import backend_info, use_backend
-from .budget import hard_merge, soft_merge
 from .exact_linear import exact_linear
 from .gradient_histogram import gradient_histogram
+from .hard_merge import hard_merge
 from .hierarchy import Hierarchy, build_hierarchy, check_options, tree_mean
 from .pool_cells import pool_cells
 from .position_histogram import position_histogram
@@ -17,9 +17,11 @@ from .reference.projection import extend_to_multiple_of_4, upsample4
 from .reference.projection import silu as exact_silu
 from .region_mean import region_mean
 from .region_pixels import region_pixels
+from .soft_merge import soft_merge
+from .unite_regions import unite_regions, united_mean
 
 __all__ = [
     'Hierarchy', 'backend_info', 'build_hierarchy', 'check_options', 'exact_linear', 'exact_sigmoid', 'exact_silu', 'exact_sqrt',
     'extend_to_multiple_of_4', 'gradient_histogram', 'hard_merge', 'pool_cells', 'position_histogram', 'project',
-    'region_mean', 'region_pixels', 'soft_merge', 'tree_mean', 'upsample4', 'use_backend'
+    'region_mean', 'region_pixels', 'soft_merge', 'tree_mean', 'unite_regions', 'united_mean', 'upsample4', 'use_backend'
 ]

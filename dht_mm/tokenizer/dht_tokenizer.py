@@ -11,7 +11,7 @@ from dht_mm.ops import Hierarchy, build_hierarchy, check_options, exact_linear, 
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition
 
-from .budget import TokenBudget, merge_regions
+from .budget import TokenBudget
 from .check import check_images
 from .projection import FeatureProjection
 
@@ -91,28 +91,32 @@ class DHTTokenizer(BaseModule):
         """
         check_images(images, self.in_channels)
         with torch.autocast(images.device.type, enabled=False):
+            images = _widen(images)
             features, hierarchy = self._hierarchy(images)
             mean = tree_mean(features, self.self_edge.weight[0], self.self_edge.bias[0], hierarchy,
                              kernel=self.options['kernel'], compactness=self.options['compactness'])
             partition = self._with_color(_partition(hierarchy, mean))
             if self.token_budget is not None:
-                parent = self.token_budget.assign(partition, self.training, self.options['kernel'])
-                partition = self._with_color(merge_regions(partition, parent))
+                partition = self._with_color(self.token_budget.merge(partition, images, self.training, self.options['kernel']))
         return partition
 
     def hierarchy(self, images: Tensor) -> Hierarchy:
         """All levels of the hierarchy of ``[B, C, H, W]`` images, before any token budget; without gradient."""
         check_images(images, self.in_channels)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            return self._hierarchy(images)[1]
+            return self._hierarchy(_widen(images))[1]
 
     def _hierarchy(self, images: Tensor) -> tuple[Tensor, Hierarchy]:
-        features = self.projection(images if images.dtype == torch.float64 else images.float())
+        features = self.projection(images)
         return features, build_hierarchy(features, self.self_edge.weight[0], self.self_edge.bias[0], **self.options)
 
     def _with_color(self, partition: Partition) -> Partition:
         color = exact_linear(partition.mean.T[None], self.color.weight, self.color.bias)[0].T
         return replace(partition, color=color.to(partition.mean.dtype))
+
+
+def _widen(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float64 else images.float()
 
 
 def _partition(hierarchy: Hierarchy, mean: Tensor) -> Partition:
