@@ -54,9 +54,11 @@ class TokenBudget:
         target = self.target(height * width, training)
         labels, offsets, size = partition.labels, partition.offsets, partition.size
         if self.mode == 'hard':
-            return merge_regions(partition, *hard_merge(images, labels, offsets, size, target))
-        seed = torch.randint(2**62, ()) if training else None
-        return merge_regions(partition, *soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel))
+            merge = hard_merge(images, labels, offsets, size, target)
+        else:
+            seed = torch.randint(2**62, ()) if training else None
+            merge = soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel)
+        return merge_regions(partition, *merge)
 
 
 def merge_regions(partition: Partition, parent: Tensor, offsets: Tensor) -> Partition:
