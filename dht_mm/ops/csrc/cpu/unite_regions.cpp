@@ -32,25 +32,24 @@ std::tuple<Tensor, Tensor, Tensor> unite_regions_cpu(const Tensor& labels, const
 
 Tensor united_mean_cpu(const Tensor& mean, const Tensor& offsets, const Tensor& size, const Tensor& parent, const Tensor& united_size,
                        int64_t num_pixels) {
-  const int64_t channels = mean.size(1), batch = offsets.size(0) - 1;
+  const int64_t channels = mean.size(1);
+  const int32_t *start = data<int32_t>(offsets), *to = data<int32_t>(parent), *own = data<int32_t>(size);
+  const float* value = data<float>(mean);
   const Tensor united = torch::stable::new_zeros(mean, {united_size.size(0), channels});
   std::vector<int64_t> sums(united_size.size(0) * channels);
-  for (int64_t image = 0; image < batch; ++image) {
-    const int64_t first = data<int32_t>(offsets)[image], last = data<int32_t>(offsets)[image + 1];
-    const FixedPoint units = fixed_point(largest_magnitude(data<float>(mean) + first * channels, (last - first) * channels), num_pixels);
-    const auto unite = [&](int64_t row, const auto& value) {
-      const int64_t to = data<int32_t>(parent)[row];
-      const int32_t whole = data<int32_t>(united_size)[to], own = data<int32_t>(size)[row];
-      for (int64_t c = 0; c < channels; ++c) value(sums[to * channels + c], data<float>(mean)[row * channels + c], own, whole, to * channels + c);
-    };
-    for (int64_t row = first; row < last; ++row)
-      unite(row, [&](int64_t& sum, float value, int32_t own, int32_t, int64_t) {
-        sum = wrapping_sum(sum, round_to_int64(static_cast<double>(own) * static_cast<double>(value) * units.forward));
-      });
-    for (int64_t row = first; row < last; ++row)
-      unite(row, [&](int64_t& sum, float value, int32_t own, int32_t whole, int64_t at) {
-        mutable_data<float>(united)[at] = own == whole ? value : static_cast<float>(static_cast<double>(sum) * units.back / whole);
-      });
+  for (int64_t image = 0; image + 1 < offsets.size(0); ++image) {
+    const int64_t first = start[image], last = start[image + 1];
+    const FixedPoint units = fixed_point(largest_magnitude(value + first * channels, (last - first) * channels), num_pixels);
+    for (int64_t i = first * channels; i < last * channels; ++i) {
+      int64_t& sum = sums[to[i / channels] * channels + i % channels];
+      sum = wrapping_sum(sum, round_to_int64(static_cast<double>(own[i / channels]) * static_cast<double>(value[i]) * units.forward));
+    }
+    for (int64_t i = first * channels; i < last * channels; ++i) {
+      const int64_t row = to[i / channels], at = row * channels + i % channels;
+      const int32_t whole = data<int32_t>(united_size)[row];
+      const double sum = static_cast<double>(sums[at]) * units.back;
+      mutable_data<float>(united)[at] = own[i / channels] == whole ? value[i] : static_cast<float>(sum / whole);
+    }
   }
   return united;
 }
