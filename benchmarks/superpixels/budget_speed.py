@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=224, help='side of the images in pixels (default: %(default)s)')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--budget', type=int, metavar='T', help='default: that of an image of this size in evaluation')
-    parser.add_argument('--repeats', type=int, default=20, help='runs of which the median is taken; pure torch: a fifth (default: %(default)s)')
+    parser.add_argument('--repeats', type=int, default=20, help='runs of which the median is taken, a fifth in pure torch (default: 20)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args()
 

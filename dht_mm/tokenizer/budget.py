@@ -56,7 +56,7 @@ class TokenBudget:
         if self.mode == 'hard':
             merge = hard_merge(images, labels, offsets, size, target)
         else:
-            seed = torch.randint(2**62, ()) if training else None
+            seed = torch.randint(2**62, (), device='cpu') if training else None
             merge = soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel)
         return merge_regions(partition, *merge)
 
