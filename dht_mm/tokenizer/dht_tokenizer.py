@@ -91,23 +91,23 @@ class DHTTokenizer(BaseModule):
         """
         check_images(images, self.in_channels)
         with torch.autocast(images.device.type, enabled=False):
-            images = _widen(images)
             features, hierarchy = self._hierarchy(images)
             mean = tree_mean(features, self.self_edge.weight[0], self.self_edge.bias[0], hierarchy,
                              kernel=self.options['kernel'], compactness=self.options['compactness'])
             partition = self._with_color(_partition(hierarchy, mean))
             if self.token_budget is not None:
-                partition = self._with_color(self.token_budget.merge(partition, images, self.training, self.options['kernel']))
+                merged = self.token_budget.merge(partition, _widen(images), self.training, self.options['kernel'])
+                partition = self._with_color(merged)
         return partition
 
     def hierarchy(self, images: Tensor) -> Hierarchy:
         """All levels of the hierarchy of ``[B, C, H, W]`` images, before any token budget; without gradient."""
         check_images(images, self.in_channels)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            return self._hierarchy(_widen(images))[1]
+            return self._hierarchy(images)[1]
 
     def _hierarchy(self, images: Tensor) -> tuple[Tensor, Hierarchy]:
-        features = self.projection(images)
+        features = self.projection(_widen(images))
         return features, build_hierarchy(features, self.self_edge.weight[0], self.self_edge.bias[0], **self.options)
 
     def _with_color(self, partition: Partition) -> Partition:
