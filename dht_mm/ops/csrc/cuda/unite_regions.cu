@@ -1,6 +1,7 @@
 // CUDA kernels of unite_regions and united_mean.
 #include <tuple>
 
+#include "../common/edge_weight.h"
 #include "fixed_point.cuh"
 #include "regions.cuh"
 
