@@ -13,7 +13,7 @@ namespace {
 constexpr int kRoundThreads = 512;
 
 // Sums of values and products over short columns of pixels, added up where the region ends.
-__global__ void add_moments(const float* pixels, Regions regions, int32_t channels, const float* largest, int64_t* moments) {
+__global__ void __launch_bounds__(kThreads, 4) add_moments(const float* pixels, Regions regions, int32_t channels, const float* largest, int64_t* moments) {
   for (int64_t i = grid_thread(); i < num_columns(regions); i += grid_size()) {
     const Column column = column_at(regions, i);
     const float scale = static_cast<float>(power_of_two(-value_exponent(largest[column.image], regions.num_pixels)));
