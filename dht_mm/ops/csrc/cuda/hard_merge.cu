@@ -13,7 +13,8 @@ namespace {
 constexpr int kRoundThreads = 512;
 
 // Sums of values and products over short columns of pixels, added up where the region ends.
-__global__ void __launch_bounds__(kThreads, 4) add_moments(const float* pixels, Regions regions, int32_t channels, const float* largest, int64_t* moments) {
+__global__ void __launch_bounds__(kThreads, 4)
+    add_moments(const float* pixels, Regions regions, int32_t channels, const float* largest, int64_t* moments) {
   for (int64_t i = grid_thread(); i < num_columns(regions); i += grid_size()) {
     const Column column = column_at(regions, i);
     const float scale = static_cast<float>(power_of_two(-value_exponent(largest[column.image], regions.num_pixels)));
@@ -191,8 +192,8 @@ __device__ void relabel(const Merging& m) {
 
 // One block an image.
 template <int C>
-__global__ void __launch_bounds__(kRoundThreads)
-    merge_rounds(Regions regions, Merging all, int32_t any_channels, const float* largest, int32_t target, int32_t* parent, int32_t* counts) {
+__global__ void __launch_bounds__(kRoundThreads) merge_rounds(Regions regions, Merging all, int32_t any_channels, const float* largest,
+                                                              int32_t target, int32_t* parent, int32_t* counts) {
   const int channels = C > 0 ? C : any_channels;
   const int32_t count = static_cast<int32_t>(num_regions(regions, blockIdx.x));
   const double unit = power_of_two(value_exponent(largest[blockIdx.x], regions.num_pixels));

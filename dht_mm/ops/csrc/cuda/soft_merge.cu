@@ -45,7 +45,7 @@ __device__ void offer(const float* color, int32_t channels, Kernel kernel, const
                       unsigned long long* best) {
   const bool open = dropped[first + u] || dropped[first + v];
   const double weight = open ? similarity(kernel, color + (first + u) * channels, color + (first + v) * channels, channels, 1) : 0.0;
-  const auto to_second = static_cast<unsigned long long>(edge_key(weight, v)), to_first = static_cast<unsigned long long>(edge_key(weight, u));
+  const unsigned long long to_second = edge_key(weight, v), to_first = edge_key(weight, u);
   if (best[first + u] < to_second) atomicMax(best + first + u, to_second);
   if (best[first + v] < to_first) atomicMax(best + first + v, to_first);
 }

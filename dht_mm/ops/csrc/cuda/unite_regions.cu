@@ -50,7 +50,8 @@ __global__ void add_means(Regions regions, Rows rows, const float* largest, int6
   for (int64_t i = grid_thread(); i < regions.total * rows.channels; i += grid_size()) {
     const int64_t row = i / rows.channels, c = i % rows.channels;
     const double term = static_cast<double>(rows.size[row]) * static_cast<double>(rows.mean[i]);
-    add_atomically(sums + int64_t(rows.parent[row]) * rows.channels + c, round_to_int64(term * row_units(regions, rows, largest, row).forward));
+    const int64_t units = round_to_int64(term * row_units(regions, rows, largest, row).forward);
+    add_atomically(sums + int64_t(rows.parent[row]) * rows.channels + c, units);
   }
 }
 
