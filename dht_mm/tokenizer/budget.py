@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dht_mm.ops import hard_merge, soft_merge
+from dht_mm.ops import hard_merge, soft_merge, unite_regions, united_mean
 from dht_mm.structures import Partition
 
 
@@ -39,37 +39,36 @@ class TokenBudget:
         asked, default = (self.train, num_pixels**0.5) if training else (self.test, num_pixels**0.5 / 0.56)
         return max(1, round(default)) if asked is None else asked
 
-    def assign(self, partition: Partition, training: bool, kernel: str) -> Tensor:
-        """``[R]`` int64: row of each region in the merged partition.
+    def merge(self, partition: Partition, images: Tensor, training: bool, kernel: str) -> Partition:
+        """The partition merged to the budget; ``color`` is left for the caller to predict anew.
 
         In training the soft budget's sample is drawn with a seed from torch's global generator and each image's own regions.
+
+        Args:
+            partition: The regions.
+            images: ``[B, C, H, W]`` float, the normalised images that they lie in.
+            training: Which target holds, and whether to sample.
+            kernel: Similarity of colours in the soft budget.
         """
         height, width = partition.labels.shape[1:]
         target = self.target(int(height * width), training)  # torch.jit.trace makes tensors of sizes
-        labels, offsets, size, color = partition.labels, partition.offsets, partition.size, partition.color
+        labels, offsets, size = partition.labels, partition.offsets, partition.size
         if self.mode == 'hard':
-            return hard_merge(labels, offsets, size, color, target)
-        seed = int(torch.randint(2**62, ())) if training else None
-        return soft_merge(labels, offsets, size, partition.bbox, color, target, seed=seed, kernel=kernel)
+            merge = hard_merge(images, labels, offsets, size, target)
+        else:
+            seed = torch.randint(2**62, (), device='cpu') if training else None
+            merge = soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel)
+        return merge_regions(partition, *merge)
 
 
-def merge_regions(partition: Partition, parent: Tensor) -> Partition:
+def merge_regions(partition: Partition, parent: Tensor, offsets: Tensor) -> Partition:
     """Unite regions; means are weighted by size and stay differentiable. ``color`` is left for the caller to predict anew.
 
     Args:
         partition: The regions.
-        parent: ``[R]`` int64, row of each region in the result, canonical, not mixing images.
+        parent: ``[R]`` int32, row of each region in the result, canonical, not mixing images.
+        offsets: ``[B + 1]`` int32, first row of each image in the result.
     """
-    image = partition.image_index.new_zeros(int(parent.max()) + 1).scatter_(0, parent, partition.image_index)
-    num_regions = torch.bincount(image, minlength=len(partition))
-    offsets = torch.cat([num_regions.new_zeros(1), num_regions.cumsum(0)])
-    total = len(image)
-    size = partition.size.new_zeros(total).index_add(0, parent, partition.size)
-    box, rows = partition.bbox, parent[:, None].expand(-1, 2)
-    low = box.new_full((total, 2), torch.iinfo(box.dtype).max).scatter_reduce(0, rows, box[:, :2], 'amin')
-    high = box.new_full((total, 2), -1).scatter_reduce(0, rows, box[:, 2:], 'amax')
-    share = partition.size.double() / size.double()[parent]
-    mean = share.new_zeros(total, partition.mean.shape[1]).index_add(0, parent, partition.mean.double() * share[:, None])
-    labels = parent[partition.packed_labels] - offsets[:-1, None, None]
-    return replace(partition, labels=labels.int(), num_regions=num_regions.int(), offsets=offsets.int(), bbox=torch.cat([low, high], 1),
-                   size=size, mean=mean.to(partition.mean.dtype))
+    labels, size, bbox = unite_regions(partition.labels, partition.offsets, partition.size, partition.bbox, parent, offsets)
+    mean = united_mean(partition.mean, partition.offsets, partition.size, parent, size, labels[0].numel())
+    return replace(partition, labels=labels, num_regions=offsets.diff(), offsets=offsets, bbox=bbox, size=size, mean=mean)

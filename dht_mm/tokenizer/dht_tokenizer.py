@@ -11,7 +11,7 @@ from dht_mm.ops import Hierarchy, build_hierarchy, build_partition, check_option
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition
 
-from .budget import TokenBudget, merge_regions
+from .budget import TokenBudget
 from .check import check_images
 from .projection import FeatureProjection
 
@@ -105,8 +105,8 @@ class DHTTokenizer(BaseModule):
                                  compactness=self.options['compactness'])
             partition = self._with_color(_partition(hierarchy, mean))
             if self.token_budget is not None:
-                parent = self.token_budget.assign(partition, self.training, self.options['kernel'])
-                partition = self._with_color(merge_regions(partition, parent))
+                merged = self.token_budget.merge(partition, _widen(images), self.training, self.options['kernel'])
+                partition = self._with_color(merged)
         return partition
 
     def hierarchy(self, images: Tensor) -> Hierarchy:
@@ -126,7 +126,7 @@ class DHTTokenizer(BaseModule):
         return Partition(*fields, color=fields[-1])
 
     def _features(self, images: Tensor) -> Tensor:
-        return self.projection(images if images.dtype == torch.float64 else images.float())
+        return self.projection(_widen(images))
 
     def _self_edge(self) -> tuple[Tensor, Tensor]:
         return self.self_edge.weight[0], self.self_edge.bias[0]
@@ -134,6 +134,10 @@ class DHTTokenizer(BaseModule):
     def _with_color(self, partition: Partition) -> Partition:
         color = exact_linear(partition.mean.T[None], self.color.weight, self.color.bias)[0].T
         return replace(partition, color=color.to(partition.mean.dtype))
+
+
+def _widen(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float64 else images.float()
 
 
 def _partition(hierarchy: Hierarchy, mean: Tensor) -> Partition:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
-from dht_mm.tokenizer.budget import merge_regions
 
 
 @pytest.fixture(scope='module')
@@ -83,24 +82,6 @@ def test_merged_means_are_weighted_by_size_and_colours_predicted_anew(model: DHT
     torch.testing.assert_close(merged.color, merged.mean @ model.color.weight.T + model.color.bias)
     parent = free.pool(merged.packed_labels[:, None].double())
     assert not (parent % 1).any(), 'regions were cut'
-
-
-def test_merge_regions_is_differentiable():
-    labels = torch.tensor([[[0, 0, 1], [2, 2, 1]], [[0, 1, 1], [0, 1, 2]]])
-    bare = Partition.from_labels(labels, torch.zeros(2, 1, 2, 3))
-    parent = torch.tensor([0, 1, 0, 2, 2, 3])
-
-    def means(mean: Tensor) -> Tensor:
-        return merge_regions(Partition(**(vars(bare) | dict(mean=mean))), parent).mean
-
-    mean = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(means, mean)
-    expected = torch.stack([(mean[0] + mean[2]) / 2, mean[1], (2 * mean[3] + 3 * mean[4]) / 5, mean[5]])
-    torch.testing.assert_close(means(mean), expected)
-    merged = merge_regions(Partition(**(vars(bare) | dict(mean=mean))), parent)
-    assert merged.labels.tolist() == [[[0, 0, 1], [0, 0, 1]], [[0, 0, 0], [0, 0, 1]]]
-    assert merged.bbox.tolist() == [[0, 0, 1, 1], [0, 2, 1, 2], [0, 0, 1, 2], [1, 2, 1, 2]]
-    assert merged.size.tolist() == [4, 2, 5, 1]
 
 
 def test_gradient_flows_through_both_modes(model: DHTTokenizer, images: Tensor):

@@ -32,6 +32,14 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
   m.def("region_pixels_backward(Tensor grad, Tensor labels, Tensor offsets, Tensor bbox, bool per_region) -> Tensor");
   m.def("position_histogram(Tensor labels, Tensor offsets, int total_regions, int grid_y, int grid_x) -> Tensor");
   m.def("gradient_histogram(Tensor gradient, Tensor labels, Tensor offsets, int total_regions, int bins) -> Tensor");
+  m.def(
+      "soft_merge(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, int? seed, int kernel) "
+      "-> (Tensor, Tensor)");
+  m.def("hard_merge(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)");
+  m.def(
+      "unite_regions(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets, int total) "
+      "-> (Tensor, Tensor, Tensor)");
+  m.def("united_mean(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, int num_pixels) -> Tensor");
   m.def("pool_cells(Tensor tokens, Tensor labels, Tensor offsets, int stride) -> Tensor");
   m.def("pool_cells_backward(Tensor grad, Tensor labels, Tensor offsets, int total_regions, int stride) -> Tensor");
 }

@@ -15,8 +15,12 @@ SMALLEST_ROOT_WEIGHT = 2.0**-20
 
 def feature_exponent(features: Tensor) -> Tensor:
     """Smallest exponent ``e >= -64`` with ``|f| < 2^e`` over an image: ``[d, B, N]`` to ``[B]`` int64."""
-    largest = features.abs().amax((0, 2)).double().clamp_min(2.0**-65)
-    return split_exponent(largest)[1] + 1
+    return exponent_of(features.abs().amax((0, 2)))
+
+
+def exponent_of(largest: Tensor) -> Tensor:
+    """Smallest exponent ``e >= -64`` with ``x < 2^e`` of non-negative values: int64."""
+    return split_exponent(largest.double().clamp_min(2.0**-65))[1] + 1
 
 
 def segment_sum(terms: Tensor, unit_exponent: Tensor, parent: Tensor, num_parents: int) -> Tensor:

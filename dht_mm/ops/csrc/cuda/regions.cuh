@@ -16,7 +16,7 @@ struct Column {
   int32_t image, y, x;
 };
 
-inline int64_t num_columns(const Regions& regions) {
+DHT_HD int64_t num_columns(const Regions& regions) {
   return int64_t(regions.batch) * ((int64_t(regions.height) + kRun - 1) / kRun) * regions.width;
 }
 

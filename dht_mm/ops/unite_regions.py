@@ -1,0 +1,101 @@
+"""The partition after a merge: labels, sizes and boxes of the united regions, and means by size."""
+
+import torch
+from torch import Tensor
+
+from .backend import contiguous_ints, use_ext
+from .checks import check_labels
+from .reference import unite_regions as reference
+
+
+def unite_regions(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, parent: Tensor,
+                  merged_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels, sizes and boxes of united regions.
+
+    Args:
+        labels: ``[B, H, W]`` integer, labels of each image.
+        offsets: ``[B + 1]`` integer, first row of each image.
+        size: ``[R]`` integer, pixels.
+        bbox: ``[R, 4]`` integer.
+        parent: ``[R]`` integer, row of each region after the merge (:func:`soft_merge`, :func:`hard_merge`).
+        merged_offsets: ``[B + 1]`` integer, first row of each image after it. Its end is read back from the device.
+
+    Returns:
+        ``[B, H, W]``, ``[Q]`` and ``[Q, 4]``, all int32, of the ``Q`` united regions.
+
+    Raises:
+        TypeError: ``labels`` or ``offsets`` are not integers.
+        ValueError: The shapes do not fit together.
+    """
+    check_labels(labels, offsets)
+    if size.dim() != 1 or parent.shape != size.shape or bbox.shape != (len(size), 4) or merged_offsets.shape != offsets.shape:
+        raise ValueError(f'size, parent, bbox and merged_offsets must be [R], [R], [R, 4] and [B + 1], got {tuple(size.shape)}, '
+                         f'{tuple(parent.shape)}, {tuple(bbox.shape)} and {tuple(merged_offsets.shape)}')
+    return _unite_regions(labels, offsets, size, bbox, parent, merged_offsets)
+
+
+def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, united_size: Tensor, num_pixels: int) -> Tensor:
+    """Means of united regions, weighted by size; a region that stays alone keeps its mean bit for bit.
+
+    Args:
+        mean: ``[R, D]`` float.
+        offsets: ``[B + 1]`` integer, first row of each image.
+        size: ``[R]`` integer, pixels.
+        parent: ``[R]`` integer, row of each region's union.
+        united_size: ``[Q]`` integer, pixels of the unions.
+        num_pixels: Pixels of an image.
+
+    Returns:
+        ``[Q, D]`` in the dtype of ``mean``, differentiable to it.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+    """
+    if mean.dim() != 2 or not mean.is_floating_point() or size.shape != mean.shape[:1] or parent.shape != size.shape:
+        raise ValueError(f'mean, size and parent must be a float [R, D], [R] and [R], got {mean.dtype} {tuple(mean.shape)}, '
+                         f'{tuple(size.shape)} and {tuple(parent.shape)}')
+    return _united_mean(mean, offsets, size, parent, united_size, num_pixels)
+
+
+@torch.library.custom_op(
+    'dht_mm::unite_regions', mutates_args=(),
+    schema='(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets) -> (Tensor, Tensor, Tensor)')
+def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets):
+    total = int(merged_offsets[-1])
+    arguments = contiguous_ints(labels, offsets, size, bbox, parent, merged_offsets)
+    if use_ext(arguments[0]):
+        return torch.ops.dht_mm_ext.unite_regions(*arguments, total)
+    return reference.unite_regions(*arguments, total)
+
+
+@_unite_regions.register_fake
+def _(labels, offsets, size, bbox, parent, merged_offsets):
+    total = torch.library.get_ctx().new_dynamic_size(min=0)
+    return tuple(labels.new_empty(shape, dtype=torch.int32) for shape in (labels.shape, (total,), (total, 4)))
+
+
+@torch.library.custom_op(
+    'dht_mm::united_mean', mutates_args=(),
+    schema='(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, SymInt num_pixels) -> Tensor')
+def _united_mean(mean, offsets, size, parent, united_size, num_pixels):
+    if use_ext(mean):
+        return torch.ops.dht_mm_ext.united_mean(mean.contiguous(), *contiguous_ints(offsets, size, parent, united_size), num_pixels)
+    return reference.united_mean(mean, offsets, size, parent, united_size, num_pixels)
+
+
+@_united_mean.register_fake
+def _(mean, offsets, size, parent, united_size, num_pixels):
+    return mean.new_empty(united_size.shape[0], mean.shape[1])
+
+
+def _setup_context(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[2:5])
+
+
+def _backward(ctx, grad):
+    size, parent, united_size = ctx.saved_tensors
+    share = size / united_size.index_select(0, parent)
+    return grad.index_select(0, parent) * share[:, None].to(grad.dtype), None, None, None, None, None
+
+
+_united_mean.register_autograd(_backward, setup_context=_setup_context)
