@@ -25,7 +25,8 @@ from dht_mm.tokenizer import DHTTokenizer, TokenBudget
 from dht_mm.vector import save_svg, vectorize, vectorize_published
 from dht_mm.visualization import read_image
 
-# Regions are merged down to T from the coarsest level of the hierarchy that has this many times T.
+# Regions are merged down to T from the coarsest level of the hierarchy that has this many times T, but from regions of level 1 and not
+# from pixels as long as there are enough: their borders follow the image better (measured: 0.7 dB and 0.05 of SSIM at 460 of 224 x 224).
 FINENESS = 6
 GAIN = 16000  # of squared error, from which a gradient's 140 bytes were found to buy more than smaller regions do
 COLUMNS = f'{"":>9} {"regions":>7} {"paths":>6} {"kB":>7} {"PSNR":>6} {"SSIM":>6} {"seconds":>7}  file'
@@ -76,7 +77,7 @@ def find_regions(tokenizer: DHTTokenizer, image: np.ndarray, tokens: int | None,
     if tokens is None:
         return hierarchy.labels[0].cpu().numpy(), np.searchsorted(starts, hierarchy.node.cpu().numpy(), side='right') - 1
     counts = np.diff(starts)[:-1]  # without the whole image
-    level = int(np.flatnonzero(counts >= min(FINENESS * tokens, counts[0]))[-1])
+    level = max(int((counts >= FINENESS * tokens).sum()) - 1, int(counts[1:2].sum() >= tokens))
     node = torch.arange(starts[1], device=hierarchy.parent.device)
     for _ in range(level):
         node = hierarchy.parent[node].long()
