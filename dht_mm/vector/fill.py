@@ -6,6 +6,7 @@ import numpy as np
 from numpy import ndarray
 
 EPSILON = 1e-9
+RIDGE = 1e-3  # square pixels added to a region's spread, which keeps the fit of lines of pixels determined
 
 
 class Gradients(NamedTuple):
@@ -86,9 +87,8 @@ def _fit_planes(image: ndarray, labels: ndarray, means: ndarray) -> _Planes:
 
     size = np.bincount(flat, minlength=count)
     centre_x, centre_y = total(x) / size, total(y) / size
-    # A pixel is a square of side 1, whose own second moment keeps the fit of thin regions determined.
-    xx = total(x * x) - size * (centre_x**2 - 1 / 12)
-    yy = total(y * y) - size * (centre_y**2 - 1 / 12)
+    xx = total(x * x) - size * (centre_x**2 - RIDGE)
+    yy = total(y * y) - size * (centre_y**2 - RIDGE)
     xy = total(x * y) - size * centre_x * centre_y
     channels = image.reshape(-1, 3).T.astype(np.int64)
     along_x = np.stack([total(x * channel) for channel in channels]) - size * centre_x * means.T
