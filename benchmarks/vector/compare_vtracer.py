@@ -4,15 +4,14 @@
     python benchmarks/vector/compare_vtracer.py ../shared/images --checkpoint tokenizer.pth --compactness 0.01 --size 224
 
 A sweep of vtracer's settings and a sweep of our number of regions, each point the mean over all images, resized bicubically to
-size x size pixels and rendered by resvg. Then, for each setting of vtracer that no other beats in both PSNR and paths (or bytes), our
-curve, interpolated linearly over the logarithm of paths (or bytes). Times are medians over the images on one thread, ours with
-and without finding the regions, which vtracer's include.
+size x size pixels and rendered by resvg. Then, for each setting of vtracer that no cheaper one equals in PSNR, our curve, interpolated
+linearly over the logarithm of paths (or bytes). Last the time on one thread, theirs and ours image by image in turn: ours with and without
+finding the regions, which is part of theirs.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -30,29 +29,21 @@ from tokenize_image import add_tokenizer_options, build_tokenizer  # noqa: E402
 from dht_mm.vector import vectorize, vectorize_published  # noqa: E402
 from dht_mm.visualization import paint_mean_color, read_image  # noqa: E402
 
-TOKENS = (60, 100, 150, 200, 300, 450, 700, 1000, 1500, 2500, 4000)
-# vtracer: mode and digits after the point of its coordinates, speckles dropped, colour bits, layer difference.
-MODES = (('polygon', 0), ('spline', 0), ('spline', 8))
-SPECKLES, COLOR_BITS, LAYERS = (2, 4, 8, 16), (6, 8), (8, 32)
+TOKENS = (30, 60, 100, 150, 200, 300, 450, 700, 1000, 1500, 2500, 4000)
+MODES, SPECKLES, COLOR_BITS, LAYERS = ('polygon', 'spline'), (2, 4, 8, 16), (6, 8), (8, 32)
+DIGITS = 0  # after the point of vtracer's coordinates; more of them cost bytes and gain 0.1 dB
+TIMED = dict(mode='polygon', filter_speckle=4, color_precision=8, layer_difference=32)
+RUNS = 3
 
 
 class Point(NamedTuple):
-    """One setting's mean over the images; times in ms, ``total`` with finding the regions."""
+    """One setting's mean over the images."""
 
     name: str
     psnr: float
     ssim: float
     paths: float
     kilobytes: float
-    time: float
-    total: float
-
-
-def timed(function: Callable[..., object], *args: object, **options: object) -> tuple[float, object]:
-    """Time in ms of a call, and its result."""
-    start = time.perf_counter()
-    result = function(*args, **options)
-    return 1000 * (time.perf_counter() - start), result
 
 
 def quality(image: np.ndarray, svg: str) -> tuple[float, float, int, float]:
@@ -62,22 +53,17 @@ def quality(image: np.ndarray, svg: str) -> tuple[float, float, int, float]:
 
 
 def mean_point(name: str, rows: list[tuple]) -> Point:
-    """Means of quality and medians of times of one setting."""
-    rows = np.array(rows)
-    return Point(name, *rows[:, :4].mean(0), *np.median(rows[:, 4:], 0))
+    """Means of one setting over the images."""
+    return Point(name, *np.mean(rows, 0))
 
 
-def ours(images: list[np.ndarray], tokenizer: torch.nn.Module, tokens: int | None, device: str, **options: object) -> Point:
-    """Our point for a number of regions; ``published=True`` for the published steps."""
-    published = options.pop('published', False)
+def ours(images: list[np.ndarray], tokenizer: torch.nn.Module, tokens: int | None, device: str, published: bool = False,
+         **options: object) -> Point:
+    """Our point for a number of regions, or for the tokenizer's own choice of them."""
     draw = vectorize_published if published else vectorize
-    rows = []
-    for image in images:
-        found, (labels, _) = timed(find_regions, tokenizer, image, tokens, device)
-        drawn, svg = timed(draw, image, labels, **options)
-        rows.append((*quality(image, svg), drawn, found + drawn))
+    svgs = [draw(image, find_regions(tokenizer, image, tokens, device)[0], **options) for image in images]
     name = f"T={tokens or 'own'}{' published' if published else ' gradients' if options else ''}"
-    return mean_point(name, rows)
+    return mean_point(name, [quality(image, svg) for image, svg in zip(images, svgs, strict=True)])
 
 
 def flat_partition(images: list[np.ndarray], tokenizer: torch.nn.Module, device: str) -> Point:
@@ -86,21 +72,24 @@ def flat_partition(images: list[np.ndarray], tokenizer: torch.nn.Module, device:
     for image in images:
         labels, _ = find_regions(tokenizer, image, None, device)
         painted = paint_mean_color(image, labels)
-        rows.append((psnr(image, painted), ssim(image, painted), labels.max() + 1, np.nan, np.nan, np.nan))
+        rows.append((psnr(image, painted), ssim(image, painted), labels.max() + 1, np.nan))
     return mean_point('painted partition', rows)
 
 
-def theirs(images: list[np.ndarray], mode: str, digits: int, speckle: int, bits: int, layer: int) -> Point:
+def run_vtracer(image: np.ndarray, **options: object) -> str:
+    """vtracer's document; it takes a list of pixels, which is made beforehand in timings."""
+    return vtracer.convert_pixels_to_svg(pixel_list(image), image.shape[1::-1], **options)
+
+
+def pixel_list(image: np.ndarray) -> list[tuple[int, int, int, int]]:
+    return [(*pixel, 255) for pixel in image.reshape(-1, 3).tolist()]
+
+
+def theirs(images: list[np.ndarray], mode: str, speckle: int, bits: int, layer: int) -> Point:
     """vtracer's point for one setting."""
-    rows = []
-    for image in images:
-        height, width = image.shape[:2]
-        pixels = [(*pixel, 255) for pixel in image.reshape(-1, 3).tolist()]
-        spent, svg = timed(
-            vtracer.convert_pixels_to_svg, pixels, (width, height), mode=mode, path_precision=digits, filter_speckle=speckle,
-            color_precision=bits, layer_difference=layer)
-        rows.append((*quality(image, svg), spent, spent))
-    return mean_point(f'{mode} precision={digits} speckle={speckle} bits={bits} layer={layer}', rows)
+    options = dict(mode=mode, filter_speckle=speckle, color_precision=bits, layer_difference=layer)
+    return mean_point(f'{mode} speckle={speckle} bits={bits} layer={layer}',
+                      [quality(image, run_vtracer(image, path_precision=DIGITS, **options)) for image in images])
 
 
 def front(points: list[Point], cost: str) -> list[Point]:
@@ -113,29 +102,44 @@ def front(points: list[Point], cost: str) -> list[Point]:
 
 
 def at(points: list[Point], cost: str, value: float) -> list[float]:
-    """PSNR, SSIM and total time of a curve at a cost; NaN outside it."""
+    """PSNR and SSIM of a curve at a cost; NaN outside it."""
     places = np.log([getattr(point, cost) for point in points])
     return [float(np.interp(np.log(value), places, [getattr(point, field) for point in points], left=np.nan, right=np.nan))
-            for field in ('psnr', 'ssim', 'time', 'total')]
+            for field in ('psnr', 'ssim')]
 
 
 def print_points(title: str, points: list[Point]) -> None:
-    print(f'\n{title}\n\n| setting | PSNR | SSIM | paths | kB | ms | ms with regions |\n|---|---|---|---|---|---|---|')
+    print(f'\n{title}\n\n| setting | PSNR | SSIM | paths | kB |\n|---|---|---|---|---|')
     for point in points:
-        print(f'| {point.name} | {point.psnr:.2f} | {point.ssim:.3f} | {point.paths:.0f} | {point.kilobytes:.1f} | {point.time:.0f} '
-              f'| {point.total:.0f} |', flush=True)
+        print(f'| {point.name} | {point.psnr:.2f} | {point.ssim:.3f} | {point.paths:.0f} | {point.kilobytes:.1f} |', flush=True)
 
 
 def print_comparison(cost: str, vtracer_points: list[Point], curves: dict[str, list[Point]]) -> None:
     """vtracer's front over a cost, and our curves at the same cost."""
-    print(f'\nAt equal {cost}; time is ours over vtracer\'s, without and with finding the regions\n')
-    print(f'| {cost} | vtracer | ' + ' | '.join(f'{name} | time' for name in curves) + ' |\n' + '|---' * (2 + 2 * len(curves)) + '|')
+    print(f'\nPSNR / SSIM at equal {cost}\n\n| {cost} | vtracer | ' + ' | '.join(curves) + ' |\n' + '|---' * (2 + len(curves)) + '|')
     for point in front(vtracer_points, cost):
-        cells = []
-        for points in curves.values():
-            decibel, similarity, drawn, total = at(points, cost, getattr(point, cost))
-            cells += [f'{decibel:.2f} / {similarity:.3f}', f'{drawn / point.time:.2f}, {total / point.time:.2f}']
-        print(f'| {getattr(point, cost):.0f} | {point.psnr:.2f} / {point.ssim:.3f} | ' + ' | '.join(cells) + ' |')
+        value = getattr(point, cost)
+        ours_here = ['{:.2f} / {:.3f}'.format(*at(points, cost, value)) for points in curves.values()]
+        print(f'| {value:.0f} | {point.psnr:.2f} / {point.ssim:.3f} | ' + ' | '.join(ours_here) + ' |')
+
+
+def print_times(images: list[np.ndarray], tokenizer: torch.nn.Module, device: str) -> None:
+    """Median times in ms of vtracer and, at its number of paths, of us."""
+    tokens = round(np.mean([run_vtracer(image, **TIMED).count('<path') for image in images]))
+    times = []
+    for image in images * RUNS:
+        pixels = pixel_list(image)
+        moments = [time.perf_counter()]
+        vtracer.convert_pixels_to_svg(pixels, image.shape[1::-1], **TIMED)
+        moments.append(time.perf_counter())
+        labels, _ = find_regions(tokenizer, image, tokens, device)
+        moments.append(time.perf_counter())
+        vectorize(image, labels)
+        moments.append(time.perf_counter())
+        times.append(np.diff(moments) * 1000)
+    them, regions, curves = np.median(times, 0)
+    print(f'\n{tokens} paths: vtracer {them:.0f} ms, vectorize {curves:.0f} ms ({curves / them:.2f} of vtracer), with finding the regions '
+          f'{regions + curves:.0f} ms ({(regions + curves) / them:.2f})')
 
 
 def main() -> None:
@@ -157,10 +161,11 @@ def main() -> None:
               for name, options in (('flat fills', {}), ('gradients', dict(least_gain=GAIN)))}
     for name, points in curves.items():
         print_points(f'T regions, {name}', points)
-    settings = [theirs(images, *mode, *rest) for mode, *rest in product(MODES, SPECKLES, COLOR_BITS, LAYERS)]
+    settings = [theirs(images, *setting) for setting in product(MODES, SPECKLES, COLOR_BITS, LAYERS)]
     print_points('vtracer', settings)
     for cost in ('paths', 'kilobytes'):
         print_comparison(cost, settings, curves)
+    print_times(images, tokenizer, args.device)
 
 
 if __name__ == '__main__':

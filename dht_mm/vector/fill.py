@@ -67,6 +67,8 @@ def fit_gradients(image: ndarray, labels: ndarray, means: ndarray, least_gain: f
         means: ``[R, 3]`` float, mean colours.
         least_gain: Smallest saving of squared error, summed over pixels and channels, for which a gradient is taken.
     """
+    if least_gain == np.inf:
+        return Gradients(np.zeros(0, np.int64), np.zeros((0, 2, 2)), np.zeros((0, 2, 3), np.uint8))
     planes = _fit_planes(image, labels, means)
     regions = np.flatnonzero(planes.gain > max(least_gain, EPSILON))
     centre, direction, slope = (field[:, regions] for field in planes[:3])

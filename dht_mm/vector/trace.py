@@ -53,7 +53,8 @@ def trace(labels: ndarray) -> PlanarMap:
     grid = _Grid(labels)
     edges = grid.borders()
     head, place = _rank(grid, edges)
-    heads, arc = np.unique(head, return_inverse=True)
+    is_head = head == np.arange(len(head))
+    heads, arc = np.flatnonzero(is_head), (np.cumsum(is_head) - 1)[head]
     starts = np.concatenate([[0], np.cumsum(np.bincount(arc) + 1)])
     along = np.empty(starts[-1], np.int64)  # edge that starts at each point; the last point of an arc has none
     along[starts[arc] + place] = edges
@@ -191,11 +192,12 @@ def _loops(grid: _Grid, first: ndarray, last: ndarray, right: ndarray, left: nda
 def _cycles(after: list[int], members: list[int]) -> tuple[list[int], list[int]]:
     """Cycles of a permutation, one behind the other, in the order of ``members``, and where each starts, then their total length."""
     order: list[int] = []
-    starts = [0]
+    starts = []
     for member in members:
-        while after[member] >= 0:
+        if after[member] < 0:
+            continue
+        starts.append(len(order))
+        while (following := after[member]) >= 0:
             order.append(member)
-            after[member], member = -1, after[member]
-        if len(order) > starts[-1]:
-            starts.append(len(order))
-    return order, starts
+            after[member], member = -1, following
+    return order, [*starts, len(order)]
