@@ -5,6 +5,7 @@ from numpy import ndarray
 
 from .area import region_areas
 from .fit import Curves, fit
+from .joints import smooth_joints
 from .samples import Samples, sample
 from .trace import PlanarMap
 
@@ -22,13 +23,13 @@ def fit_borders(planar: PlanarMap, size: ndarray, tolerance: float, steps: int) 
     Args:
         planar: The traced label map.
         size: ``[R]`` int, pixels of each region.
-        tolerance: Largest distance in pixels between the middles of the pixels' edges and the curve, apart from rounding; 0 keeps to the
-            edges.
+        tolerance: Largest distance in pixels of the middles of the pixels' edges from the curve, and as much again where joints are
+            smoothed, apart from rounding; 0 keeps to the edges.
         steps: Coordinates are rounded to this fraction of a pixel.
     """
     if tolerance == 0:
         return pixel_outline(planar, np.arange(len(planar.right)))
-    curves = fit(sample(planar), np.full(len(planar.right), tolerance))
+    curves = smooth_joints(fit(sample(planar), np.full(len(planar.right), tolerance)), tolerance)
     curves = curves._replace(controls=np.rint(curves.controls * steps) / steps)
     exact = np.zeros(len(planar.right), dtype=bool)
     while True:

@@ -28,8 +28,8 @@ def vectorize(image: ndarray, regions: Regions, *, tolerance: float = 0.5, steps
     Args:
         image: ``[H, W, 3]`` uint8 RGB, from which the fills are taken.
         regions: A partition of one image or a label map ``[H, W]``; a label's pixels may lie apart.
-        tolerance: Largest distance in pixels of a curve from the middles of the pixels' edges that it follows; where a region would
-            vanish, its pixels' own outline is kept. 0 keeps to the pixels' outlines everywhere.
+        tolerance: Largest distance in pixels of the middles of the pixels' edges from the curve that follows them, and as much again
+            where a joint of two pieces is smoothed. Where a region would vanish, its pixels' own outline is kept; 0 keeps it everywhere.
         steps: Coordinates are rounded to this fraction of a pixel; fewer steps make a smaller file.
         least_gain: A region is filled with a linear gradient where that lowers the squared error, summed over its pixels and channels
             (in levels from 0 to 255), by more than this. By default all fills are flat.

@@ -7,6 +7,7 @@ from label_maps import disc, noise, rings
 from dht_mm.vector.area import region_areas
 from dht_mm.vector.borders import fit_borders, pixel_outline
 from dht_mm.vector.fit import Curves, fit
+from dht_mm.vector.joints import smooth_joints
 from dht_mm.vector.samples import Samples, sample
 from dht_mm.vector.trace import trace
 
@@ -90,3 +91,29 @@ def test_closed_arcs_enclose_the_area_of_their_pixels():
 def test_two_points_make_a_line():
     curves = fit(Samples(np.array([[0.0, 0.0], [3.0, 0.0]]), np.array([0, 2])), np.zeros(1))
     assert curves.straight.all() and curves.controls[0].tolist() == [[0, 0], [1, 0], [2, 0], [3, 0]]
+
+
+def test_blunt_joints_are_smoothed_within_reach_and_corners_stay():
+    def chain(*points: tuple[float, float]) -> Curves:
+        ends = np.array(points, float)
+        start, end = ends[:-1, None], ends[1:, None]
+        lines = start + (end - start) * np.array([0, 1 / 3, 2 / 3, 1])[:, None]
+        return Curves(lines, np.ones(len(lines), bool), np.array([0, len(lines)]))
+
+    blunt, sharp = chain((0, 0), (6, 0), (12, 2)), chain((0, 0), (6, 0), (6, 6))
+    smooth = smooth_joints(blunt, 0.5)
+    arrive, leave = smooth.controls[0, 3] - smooth.controls[0, 2], smooth.controls[1, 1] - smooth.controls[1, 0]
+    assert arrive[0] * leave[1] == pytest.approx(arrive[1] * leave[0]) and not smooth.straight.any()
+    distance = np.linalg.norm(points_on(smooth, 0) - points_on(blunt, 0), axis=1)
+    assert 0 < distance.max() <= 0.5
+    for unchanged in (smooth_joints(sharp, 9.0), smooth_joints(blunt, 0.01)):
+        assert unchanged.straight.all()
+
+
+def test_joints_of_different_arcs_are_left_alone():
+    samples = sample(trace(MAPS['blobs']))
+    curves = fit(samples, np.full(len(samples.starts) - 1, 0.5))
+    smooth = smooth_joints(curves, 0.5)
+    assert (smooth.controls[:, [0, 3]] == curves.controls[:, [0, 3]]).all() and (smooth.starts == curves.starts).all()
+    for arc in np.flatnonzero(np.diff(curves.starts) == 1):
+        assert (smooth.controls[curves.starts[arc]] == curves.controls[curves.starts[arc]]).all()
