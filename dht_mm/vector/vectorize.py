@@ -47,9 +47,10 @@ def vectorize(image: ndarray, regions: Regions, *, tolerance: float = 0.5, steps
         TypeError: ``image`` or ``regions`` is of another type.
         ValueError: An argument is out of its range, or ``regions`` has another size than ``image``.
     """
-    image, labels = check_image(image), label_map(regions, check_image(image).shape[:2])
-    _check(tolerance, steps, least_gain, background, merge_colors and levels is not None)
-    labels, size = number(labels)
+    labels, size = number(label_map(regions, check_image(image).shape[:2]))
+    _check(tolerance, steps, least_gain, background)
+    if merge_colors and levels is not None:
+        raise ValueError('levels must be None with merge_colors=True, which unites regions of several levels')
     means = mean_colors(image, labels)
     if merge_colors:
         labels, size = number(_color_numbers(means)[labels])
@@ -93,17 +94,15 @@ def _background(image: ndarray, background: str | None) -> list[str]:
     return [f'<rect width="100%" height="100%" fill="{color}"/>']
 
 
-def _check(tolerance: float, steps: int, least_gain: float, background: str | None, merged_levels: bool) -> None:
+def _check(tolerance: float, steps: int, least_gain: float, background: str | None) -> None:
     if not 0 <= tolerance < math.inf:
         raise ValueError(f'tolerance must be a finite number of pixels, at least 0, got {tolerance}')
-    if steps != int(steps) or not 1 <= steps <= MOST_STEPS:
+    if not isinstance(steps, (int, np.integer)) or not 1 <= steps <= MOST_STEPS:
         raise ValueError(f'steps must be an integer from 1 to {MOST_STEPS}, got {steps}')
     if not least_gain >= 0:
         raise ValueError(f'least_gain must be at least 0, got {least_gain}')
-    if background not in (None, 'mean', 'squares') and not re.fullmatch('#[0-9a-fA-F]{6}', background):
+    if background not in (None, 'mean', 'squares') and not re.fullmatch('#[0-9a-fA-F]{6}', str(background)):
         raise ValueError(f"background must be 'mean', 'squares', '#rrggbb' or None, got {background!r}")
-    if merged_levels:
-        raise ValueError('levels must be None with merge_colors=True, which unites regions of several levels')
 
 
 def _check_levels(levels: Sequence[int] | ndarray, count: int) -> ndarray:
