@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import raster_to_vector as tool
 import svg_quality
+import torch
 from PIL import Image
 
 SVG = '{http://www.w3.org/2000/svg}'
@@ -123,6 +124,14 @@ def test_without_a_renderer_quality_is_a_dash(tmp_path: Path, photo: Path, check
     monkeypatch.setattr(svg_quality, 'RENDERERS', {})
     assert run(photo, '-o', tmp_path, '--checkpoint', checkpoint) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[4:6] == ['-', '-']
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('options', [[], ['--tokens', 12], ['--levels', '--gradients', 0]])
+def test_a_gpu_gives_the_same_document(tmp_path: Path, photo: Path, checkpoint: Path, options: list):
+    for device in ('cpu', 'cuda'):
+        run(photo, '-o', tmp_path / device, '--checkpoint', checkpoint, '--device', device, *options)
+    assert (tmp_path / 'cpu/photo.svg').read_bytes() == (tmp_path / 'cuda/photo.svg').read_bytes()
 
 
 def test_quality_is_measured(tmp_path: Path, photo: Path, checkpoint: Path, capsys: pytest.CaptureFixture):
