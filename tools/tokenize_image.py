@@ -34,16 +34,11 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, a
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE')
     parser.add_argument('--out-dir', type=Path, required=True, help='folder for the results; made if it is not there')
-    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='weights of a tokenizer, alone or inside a model')
-    parser.add_argument('--size', type=int, metavar='PIXELS', help='resize the longer side to this before tokenizing')
     parser.add_argument('--scale', type=int, default=1, help='enlarge the overlay by this integer, so that borders hide less')
-    parser.add_argument('--compactness', type=float, help='share of the shape in the edge weights, in [0, 1)')
-    parser.add_argument('--criterion', choices=('aic', 'aicc', 'bic', 'cic'))
-    parser.add_argument('--kernel', choices=('gaussian', 'cosine', 'tanimoto'))
+    add_tokenizer_options(parser)
     parser.add_argument('--token-budget', type=int, metavar='T', help='regions to keep')
     parser.add_argument('--budget-mode', choices=('hard', 'soft'), default='hard',
                         help="hard (default): never more than T; soft: the paper's merge, which only approaches T")
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args(argv)
     for option in ('size', 'scale'):
         value = getattr(args, option)
@@ -52,14 +47,22 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, a
     return args, parser
 
 
-def build_tokenizer(args: argparse.Namespace) -> DHTTokenizer:
+def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a tokenizer, apart from its budget, and of what it is given."""
+    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='weights of a tokenizer, alone or inside a model')
+    parser.add_argument('--size', type=int, metavar='PIXELS', help='resize the longer side to this before tokenizing')
+    parser.add_argument('--compactness', type=float, help='share of the shape in the edge weights, in [0, 1)')
+    parser.add_argument('--criterion', choices=('aic', 'aicc', 'bic', 'cic'))
+    parser.add_argument('--kernel', choices=('gaussian', 'cosine', 'tanimoto'))
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def build_tokenizer(args: argparse.Namespace, budget: dict | None = None) -> DHTTokenizer:
     """The tokenizer that the options ask for, with its weights, in evaluation mode."""
     if args.checkpoint is None:
         raise ValueError(NO_CHECKPOINT)
     given = {name: getattr(args, name) for name in ('compactness', 'criterion', 'kernel') if getattr(args, name) is not None}
-    if args.token_budget is not None:
-        given['token_budget'] = dict(mode=args.budget_mode, test=args.token_budget)
-    tokenizer = DHTTokenizer(**given)
+    tokenizer = DHTTokenizer(**given, token_budget=budget)
     load_tokenizer(tokenizer, args.checkpoint)
     return tokenizer.to(args.device).eval()
 
@@ -74,20 +77,25 @@ def resize(image: np.ndarray, longer_side: int | None) -> np.ndarray:
     return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
+def normalize(image: np.ndarray, device: str) -> torch.Tensor:
+    """One ``[H, W, 3]`` uint8 image as the ``[1, 3, H, W]`` that tokenizers take."""
+    pixels = torch.from_numpy(image).to(device).permute(2, 0, 1) / 255
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return ((pixels - mean) / std)[None]
+
+
 @torch.inference_mode()
 def tokenize(tokenizer: DHTTokenizer, image: np.ndarray, device: str) -> Partition:
     """The partition of one ``[H, W, 3]`` uint8 image, on the CPU."""
-    pixels = torch.from_numpy(image).to(device).permute(2, 0, 1) / 255
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return tokenizer(((pixels - mean) / std)[None]).to('cpu')
+    return tokenizer(normalize(image, device)).to('cpu')
 
 
-def output_names(images: Sequence[Path], out_dir: Path) -> list[str]:
+def output_names(images: Sequence[Path], out_dir: Path, suffixes: Sequence[str] = OUTPUTS) -> list[str]:
     """A name for each image under which no result overwrites an input or another image's result."""
     names, taken = [], {image.resolve() for image in images}
     for image in images:
         name, number = image.stem, 1
-        while taken & (files := {(out_dir / f'{name}{suffix}').resolve() for suffix in OUTPUTS}):
+        while taken & (files := {(out_dir / f'{name}{suffix}').resolve() for suffix in suffixes}):
             number += 1
             name = f'{image.stem}-{number}'
         taken |= files
@@ -108,8 +116,9 @@ def write_results(stem: Path, image: np.ndarray, partition: Partition, scale: in
 def main(argv: Sequence[str] | None = None) -> int:
     """Tokenize every image; the exit code says whether all could be read."""
     args, parser = parse_args(argv)
+    budget = None if args.token_budget is None else dict(mode=args.budget_mode, test=args.token_budget)
     try:
-        tokenizer = build_tokenizer(args)
+        tokenizer = build_tokenizer(args, budget)
         args.out_dir.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         parser.error(str(error))

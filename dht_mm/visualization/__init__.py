@@ -1,7 +1,9 @@
 """Pictures of partitions: plain functions on uint8 RGB images ``[H, W, 3]`` and label maps ``[H, W]``."""
 
+from dht_mm.vector.files import atomic_file
+
 from .borders import border_mask, draw_borders
-from .files import atomic_file, read_image, save_png
+from .files import read_image, save_png
 from .label_colors import label_palette, paint_labels, paint_regions
 from .mean_color import paint_mean_color
 from .panels import panel_strip, stack_strips, upscale

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .checks import Regions, check_image, label_map
+from dht_mm.vector.checks import Regions, check_image, label_map
 
 # Half the side of the square whose mean brightness decides between a black and a white line. A single pixel would make the line
 # flicker on texture; a larger square would miss a dark object on a light ground.

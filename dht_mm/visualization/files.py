@@ -1,15 +1,12 @@
 """Images from and to disk."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from .checks import check_image
+from dht_mm.vector.checks import check_image
+from dht_mm.vector.files import atomic_file
 
 SIXTEEN_BIT_MAX = 65535
 
@@ -71,28 +68,3 @@ def save_png(path: str | Path, image: np.ndarray) -> None:
     check_image(image)
     with atomic_file(path) as file:
         Image.fromarray(image).save(file, format='PNG', optimize=True)
-
-
-@contextmanager
-def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
-    """A binary file open for writing that appears at ``path`` only when the block ends without an error.
-
-    An interruption or a full disk leaves what was at ``path`` before, and no partial file.
-
-    Args:
-        path: The file to write or replace; its folder must exist.
-
-    Raises:
-        FileNotFoundError: The folder does not exist.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f'path must lie in an existing folder, but {path.parent} does not exist')
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from .checks import Regions, label_map
+from dht_mm.vector.checks import Regions, label_map
 
 # Steps of hue, saturation and value from one colour to the next. The hue's golden ratio never repeats; the other two were
 # searched at random for first 12 and first 24 colours that lie far apart in RGB.

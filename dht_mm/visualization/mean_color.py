@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .checks import Regions, check_image, label_map
+from dht_mm.vector.checks import Regions, check_image, label_map
 
 
 def paint_mean_color(image: np.ndarray, regions: Regions) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .checks import check_image
+from dht_mm.vector.checks import check_image
 
 MARGIN = 6  # pixels around every picture and caption
 CAPTION_SIZE = 14  # pixels

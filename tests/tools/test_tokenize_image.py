@@ -20,24 +20,6 @@ SCRIPT = ROOT / 'tools/tokenize_image.py'
 tool = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp('weights') / 'tokenizer.pth'
-    torch.save(DHTTokenizer().state_dict(), path)
-    return path
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A noisy picture of four quadrants, 24 pixels high and 32 wide."""
-    quadrants = np.kron([[[220, 40, 40], [40, 200, 40]], [[40, 40, 220], [230, 230, 60]]], np.ones((12, 16, 1)))
-    noise = np.random.default_rng(0).normal(0, 6, (24, 32, 1))
-    path = tmp_path / 'photo.png'
-    Image.fromarray((quadrants + noise).clip(0, 255).astype(np.uint8)).save(path)
-    return path
-
-
 def run(*arguments: object) -> int:
     return tool.main([str(argument) for argument in arguments])
 

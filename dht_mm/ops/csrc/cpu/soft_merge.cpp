@@ -45,7 +45,8 @@ std::vector<int32_t> pick(const std::vector<char>& dropped, const EdgeList& edge
   for (const Edge& edge : edges.edges()) {
     const int32_t u = edge.first, v = edge.second;
     const bool open = dropped[u] || dropped[v];
-    const double weight = open ? similarity(kernel, color + int64_t(u) * channels, color + int64_t(v) * channels, channels, 1) : 0.0;
+    const Features first{color + int64_t(u) * channels, 1}, second{color + int64_t(v) * channels, 1};
+    const double weight = open ? similarity(kernel, first, second, channels) : 0.0;
     best[u] = std::max(best[u], edge_key(weight, v));
     best[v] = std::max(best[v], edge_key(weight, u));
   }

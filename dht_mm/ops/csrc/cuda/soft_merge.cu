@@ -44,7 +44,8 @@ __global__ void drop_regions(Regions regions, const int32_t* size, const Box* bo
 __device__ void offer(const float* color, int32_t channels, Kernel kernel, const int32_t* dropped, int64_t first, int32_t u, int32_t v,
                       unsigned long long* best) {
   const bool open = dropped[first + u] || dropped[first + v];
-  const double weight = open ? similarity(kernel, color + (first + u) * channels, color + (first + v) * channels, channels, 1) : 0.0;
+  const Features first_color{color + (first + u) * channels, 1}, second_color{color + (first + v) * channels, 1};
+  const double weight = open ? similarity(kernel, first_color, second_color, channels) : 0.0;
   const unsigned long long to_second = edge_key(weight, v), to_first = edge_key(weight, u);
   if (best[first + u] < to_second) atomicMax(best + first + u, to_second);
   if (best[first + v] < to_first) atomicMax(best + first + v, to_first);

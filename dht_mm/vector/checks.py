@@ -1,11 +1,10 @@
-"""What the functions of this room accept: one image, and one partition or label map of its size."""
+"""What functions that draw accept: one image, and one partition or label map of its size."""
 
 import numpy as np
-from torch import Tensor
 
 from dht_mm.structures import Partition
 
-Regions = Partition | Tensor | np.ndarray
+Regions = Partition | np.ndarray  # or a tensor, of which only methods are used: this room does not import torch
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
@@ -40,7 +39,7 @@ def label_map(regions: Regions, shape: tuple[int, int] | None = None) -> np.ndar
         if len(regions) != 1:
             raise ValueError(f'regions must be a partition of one image, got {len(regions)}: pass partition.labels[i] instead')
         regions = regions.labels[0]
-    labels = regions.detach().cpu().numpy() if isinstance(regions, Tensor) else regions
+    labels = regions.detach().cpu().numpy() if hasattr(regions, 'detach') else regions
     if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f'regions must be a Partition or integer labels, got {getattr(labels, "dtype", type(labels).__name__)}')
     if labels.ndim != 2 or labels.size == 0:
