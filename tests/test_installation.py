@@ -24,7 +24,7 @@ def source(tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp('source')
     for folder in ('dht_mm', 'configs', 'tools'):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__', '*.so'))
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE'):
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'model-index.yml'):
         shutil.copy(ROOT / name, copy)
     return copy
 

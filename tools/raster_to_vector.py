@@ -72,7 +72,8 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, a
 @torch.inference_mode()
 def find_regions(tokenizer: DHTTokenizer, image: np.ndarray, tokens: int | None, device: str) -> tuple[np.ndarray, np.ndarray | None]:
     """The label map ``[H, W]`` of an image, and the level of the hierarchy of each region, None where regions are merged."""
-    hierarchy = tokenizer.hierarchy(normalize(image, device))
+    images = normalize(image, device)
+    hierarchy = tokenizer.hierarchy(images)
     starts = hierarchy.level_starts.numpy()
     if tokens is None:
         return hierarchy.labels[0].cpu().numpy(), np.searchsorted(starts, hierarchy.node.cpu().numpy(), side='right') - 1
@@ -83,8 +84,8 @@ def find_regions(tokenizer: DHTTokenizer, image: np.ndarray, tokens: int | None,
         node = hierarchy.parent[node].long()
     labels = (node - starts[level]).view(hierarchy.labels.shape)
     fine = Partition.from_labels(labels, torch.from_numpy(image).to(labels.device).permute(2, 0, 1)[None].float())
-    merged = TokenBudget('hard', test=tokens).assign(fine, training=False, kernel=tokenizer.options['kernel'])
-    return merged[fine.packed_labels][0].cpu().numpy(), None
+    merged = TokenBudget('hard', test=tokens).merge(fine, images, training=False, kernel=tokenizer.options['kernel'])
+    return merged.labels[0].cpu().numpy(), None
 
 
 def to_svg(image: np.ndarray, labels: np.ndarray, levels: np.ndarray | None, title: str, args: argparse.Namespace) -> str:

@@ -14,12 +14,15 @@ from .hierarchy import Hierarchy
 Shapes = Sequence[Sequence[int] | None]
 
 
-def project(inputs: Shapes, outputs: Shapes) -> int:
-    """One fine and two coarse convolutions, and 4 taps of the upsampling for each value."""
-    (batch, channels, height, width), (_, hidden, *_) = inputs[0], outputs[0]
-    sixteenths = ceil(height / 4) * ceil(width / 4)
-    coarse = sixteenths * (4 * (4 * channels) * (4 * hidden) + (16 * hidden) * hidden)
-    return batch * (height * width * hidden * (channels + 4) + coarse)
+def coarse_features(inputs: Shapes, outputs: Shapes) -> int:
+    """Two convolutions: the first at four places of each cell, the second at one."""
+    (batch, *_), (_, hidden, rows, columns), wide, taps = inputs[0], outputs[0], inputs[1][0], inputs[1][1]
+    return batch * rows * columns * (4 * wide * taps + 4 * wide * hidden)
+
+
+def pixel_features(inputs: Shapes, outputs: Shapes) -> int:
+    """A convolution, and 4 taps of the upsampling for each value."""
+    return prod(outputs[0]) * (inputs[0][1] + 4)
 
 
 def exact_linear(inputs: Shapes, outputs: Shapes) -> int:
@@ -50,7 +53,8 @@ def pool_cells(inputs: Shapes, outputs: Shapes) -> int:
 
 
 MULTIPLY_ADDS: dict[str, Callable[[Shapes, Shapes], int]] = {
-    formula.__name__: formula for formula in (project, exact_linear, build_hierarchy, region_mean, region_pixels, pool_cells)}
+    formula.__name__: formula for formula in (
+        coarse_features, pixel_features, exact_linear, build_hierarchy, region_mean, region_pixels, pool_cells)}
 
 
 def register_flops() -> None:
