@@ -51,8 +51,8 @@ __device__ __forceinline__ bool continues_border(const int32_t* parent, int64_t 
 
 // Edges between the regions of level 1; a pixel edge that continues the border of its predecessor says nothing new.
 template <int D>
-__global__ void collect_edges(Forest forest, Shape shape, Rules rules, const Images images, Counters* counters, int2* edges,
-                              int32_t capacity, unsigned long long* best) {
+__global__ void collect_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int2* edges, int32_t capacity,
+                              unsigned long long* best) {
   __shared__ EdgeStage stages[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   EdgeStage& stage = stages[threadIdx.x / 32];
@@ -65,7 +65,7 @@ __global__ void collect_edges(Forest forest, Shape shape, Rules rules, const Ima
       const int64_t u = begin + k * 32 + threadIdx.x % 32;
       bool right = false, down = false;
       int2 to_right{0, 0}, to_down{0, 0};
-      if (u < shape.pixels && images.active[shape.batch + shape.image_of(u)]) {
+      if (u < shape.pixels) {
         const auto [x, y] = shape.place(u);
         const int32_t mine = p[u];
         if (x + 1 < w && mine != p[u + 1]) {
@@ -84,10 +84,10 @@ __global__ void collect_edges(Forest forest, Shape shape, Rules rules, const Ima
   }
 }
 
-// Edges of `level` become edges of the next; inner ones, repetitions side by side and those of stopped images are dropped.
+// Edges of `level` become edges of the next; inner ones and repetitions side by side are dropped.
 template <int D>
-__global__ void lift_edges(Forest forest, Shape shape, Rules rules, const Images images, Counters* counters, int level, const int2* edges,
-                           int2* lifted, int32_t capacity, unsigned long long* best) {
+__global__ void lift_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int level, const int2* edges, int2* lifted,
+                           int32_t capacity, unsigned long long* best) {
   __shared__ EdgeStage stages[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   EdgeStage& stage = stages[threadIdx.x / 32];
@@ -102,9 +102,7 @@ __global__ void lift_edges(Forest forest, Shape shape, Rules rules, const Images
       if (i < count) edge = {forest.parent[start + edges[i].x], forest.parent[start + edges[i].y]};
       const int2 before{__shfl_up_sync(kAllLanes, edge.x, 1), __shfl_up_sync(kAllLanes, edge.y, 1)};
       const bool repeats = threadIdx.x % 32 != 0 && before.x == edge.x && before.y == edge.y;
-      const bool found = edge.x != edge.y && !repeats &&
-                         images.active[(level + 1) * shape.batch + shape.image_of(forest.first_pixel[edge.x - shape.pixels])];
-      staged = stage_edge(stage, staged, found, {edge.x - next, edge.y - next});
+      staged = stage_edge(stage, staged, edge.x != edge.y && !repeats, {edge.x - next, edge.y - next});
     }
     offer_edges<D>(forest, shape, rules, next - shape.pixels, stage, staged, counters, level + 1, lifted, capacity, best);
   }

@@ -219,8 +219,8 @@ int32_t strip_rows(const Shape& shape) {
 
 void Run::pick(int level) {
   if (level > 0) {
-    launch(eight_ ? decode_picks<8> : decode_picks<0>, level_work(level), forest_, shape_, rules_, counters_, level, slope_, bias_, best_,
-           family_);
+    launch(eight_ ? decode_picks<8> : decode_picks<0>, level_work(level), forest_, shape_, rules_, images_, counters_, level, slope_, bias_,
+           best_, family_);
   } else if (eight_) {
     const int32_t rows = strip_rows(shape_);
     const int64_t strips = int64_t(shape_.batch) * ((shape_.width - 1) / kStripColumns + 1) * ((shape_.height - 1) / rows + 1);
@@ -245,9 +245,10 @@ void Run::merge(int level) {
 void Run::find_edges(int level) {
   const auto capacity = static_cast<int32_t>(capacity_.edges);
   if (level == 0)
-    launch(eight_ ? collect_edges<8> : collect_edges<0>, shape_.pixels / kEdgeItems, forest_, shape_, rules_, images_, counters_, edges_[0], capacity, best_);
+    launch(eight_ ? collect_edges<8> : collect_edges<0>, shape_.pixels / kEdgeItems, forest_, shape_, rules_, counters_, edges_[0], capacity,
+           best_);
   else
-    launch(eight_ ? lift_edges<8> : lift_edges<0>, capacity / kEdgeItems, forest_, shape_, rules_, images_, counters_, level, edges_[(level - 1) % 2],
+    launch(eight_ ? lift_edges<8> : lift_edges<0>, capacity / kEdgeItems, forest_, shape_, rules_, counters_, level, edges_[(level - 1) % 2],
            edges_[level % 2], capacity, best_);
 }
 

@@ -317,6 +317,7 @@ __global__ void finish_level(Source source, Images images, Counters* counters, i
   for (int64_t p = grid_thread(); p < range.count; p += grid_size()) {
     const int32_t begin = family.child_start[p], end = family.child_start[p + 1];
     Extent extent = no_extent();
+#pragma unroll 4
     for (int32_t i = begin; i < end; ++i) extent = unite(extent, extent_of(children, family.child[i]));
     if (begin < end) finish_parent(source, images, level, static_cast<int32_t>(p), first_row + p, extent, best);
   }

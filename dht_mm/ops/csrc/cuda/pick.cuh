@@ -164,15 +164,16 @@ __device__ __forceinline__ void start_search(const Family& family, int64_t u, in
   family.component[u] = {INT32_MAX, 0};
 }
 
-// The edges that won, from the keys that were offered to the regions of a level.
+// The edges that won, from the keys that were offered to the regions of a level. In an image that has stopped every region keeps to itself.
 template <int D>
-__global__ void decode_picks(Forest forest, Shape shape, Rules rules, const Counters* counters, int level, const float* slope,
-                             const float* bias, const unsigned long long* best, Family family) {
+__global__ void decode_picks(Forest forest, Shape shape, Rules rules, const Images images, const Counters* counters, int level,
+                             const float* slope, const float* bias, const unsigned long long* best, Family family) {
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
-    const int32_t picked = static_cast<int32_t>(best[u] & 0xFFFFFFFF);
     const int64_t first = range.start - shape.pixels, row = first + u;
+    const bool active = images.active[level * shape.batch + shape.image_of(forest.first_pixel[row])];
+    const int32_t picked = static_cast<int32_t>(active ? best[u] & 0xFFFFFFFF : u);
     const double weight = picked == u ? self_weight(forest, row, slope, bias, shape.channels, rules)
                                       : node_weight<D>(forest, row, first + picked, shape.channels, rules);
     forest.pick[range.start + u] = range.start + picked;
