@@ -4,7 +4,7 @@ Counts and minima are no multiply-adds: histograms, labels and the search for ea
 """
 
 from collections.abc import Callable, Sequence
-from math import ceil, prod
+from math import prod
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
