@@ -215,7 +215,8 @@ def op_arguments(device: str) -> dict[str, tuple]:
         fold_norm_backward=(torch.ones(3, 4, device=device).double(), torch.ones(3, device=device).double(), *layer[:3], *layer[4:], 1e-5),
         coarse_features=coarse_leaves, pixel_features=pixel_leaves,
         coarse_features_backward=(coarse_grad, *coarse[:4], False), pixel_features_backward=(grad, *pixel, False),
-        project=(case.image.to(device), [tensor for layer in layers for tensor in layer], eps), patch_moments=(coarse_leaves[0], 1), channel_moments=(pixel_leaves[1],))
+        project=(case.image.to(device), [tensor for layer in layers for tensor in layer], eps),
+        patch_moments=(coarse_leaves[0], 1), channel_moments=(pixel_leaves[1],))
 
 
 @pytest.mark.parametrize('name', op_arguments('cpu'))

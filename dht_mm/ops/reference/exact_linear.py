@@ -1,6 +1,5 @@
 """A linear map over channels whose sums run in a fixed order."""
 
-import torch
 from torch import Tensor
 
 
