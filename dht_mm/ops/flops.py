@@ -4,7 +4,7 @@ Counts and minima are no multiply-adds: histograms, labels and the search for ea
 """
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import ceil, prod
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
@@ -23,6 +23,14 @@ def coarse_features(inputs: Shapes, outputs: Shapes) -> int:
 def pixel_features(inputs: Shapes, outputs: Shapes) -> int:
     """A convolution, and 4 taps of the upsampling for each value."""
     return prod(outputs[0]) * (inputs[0][1] + 4)
+
+
+def project(inputs: Shapes, outputs: Shapes) -> int:
+    """Both steps; the layers are those of pixels, then two of cells."""
+    batch, hidden, height, width = outputs[0]
+    wide, taps = inputs[1][6][0], prod(inputs[1][6][1:])
+    cells = [batch, hidden, ceil(height / 4), ceil(width / 4)]
+    return coarse_features([inputs[0], [wide, taps]], [cells]) + pixel_features(inputs, outputs)
 
 
 def exact_linear(inputs: Shapes, outputs: Shapes) -> int:
@@ -54,7 +62,7 @@ def pool_cells(inputs: Shapes, outputs: Shapes) -> int:
 
 MULTIPLY_ADDS: dict[str, Callable[[Shapes, Shapes], int]] = {
     formula.__name__: formula for formula in (
-        coarse_features, pixel_features, exact_linear, build_hierarchy, region_mean, region_pixels, pool_cells)}
+        project, coarse_features, pixel_features, exact_linear, build_hierarchy, region_mean, region_pixels, pool_cells)}
 
 
 def register_flops() -> None:

@@ -4,6 +4,8 @@ Every value is computed in float64 with single IEEE operations in a fixed order 
 the compiled ones are computed in float32 and added up in an order that the shapes alone give.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,14 +17,15 @@ from .reference.gradients import gradients
 Linear = tuple[Tensor, Tensor]
 
 
-def project(image: Tensor, fine: Linear, coarse1: Linear, coarse2: Linear) -> Tensor:
-    """``f0 = SiLU(A(x) + U(x))`` (paper section 3 and appendix).
+def project(image: Tensor, layers: Sequence[Sequence[Tensor]], eps: Sequence[float]) -> Tensor:
+    """``f0 = SiLU(A(x) + U(x))`` (paper section 3 and appendix) in one call, without gradient: :func:`fold_norm` of the three layers,
+    :func:`coarse_features` and :func:`pixel_features`.
 
     Args:
         image: ``[B, C, H, W]`` float, any H, W >= 1.
-        fine: Weight ``[d, C]`` and bias ``[d]`` of ``A``, float64, with batch norm folded in (:func:`fold_norm`).
-        coarse1: Those of the first convolution of ``U``, ``[4d, 4C]``: a patch of 2x2 lies as (channel, row, column).
-        coarse2: Those of the second, ``[d, 16d]``.
+        layers: The layer of ``A`` and the first and the second of ``U``. Each is a weight ``[O, ...]`` of ``C``, ``4C`` and ``16d``
+            inputs and ``d``, ``4d`` and ``d`` outputs ``O``, and ``[O]`` bias, gamma, beta, mean and variance (see :func:`fold_norm`).
+        eps: Epsilon of each layer's norm.
 
     Returns:
         ``[B, d, H, W]`` in the dtype of ``image``.
@@ -30,7 +33,27 @@ def project(image: Tensor, fine: Linear, coarse1: Linear, coarse2: Linear) -> Te
     Raises:
         ValueError: The shapes do not fit together.
     """
+    image_channels, channels = image.shape[1], len(layers[0][0])
+    sizes = ((channels, image_channels), (4 * channels, 4 * image_channels), (channels, 16 * channels))
+    for name, layer, (outputs, inputs) in zip(('fine', 'coarse1', 'coarse2'), layers, sizes, strict=True):
+        if len(layer[0]) != outputs or [tensor.numel() for tensor in layer] != [outputs * inputs, *[outputs] * 5]:
+            raise ValueError(f'{name} must be a weight of {outputs} outputs and {inputs} inputs and five vectors [{outputs}], got '
+                             f'{[tuple(tensor.shape) for tensor in layer]}')
+    return _project(image, [tensor for layer in layers for tensor in layer], eps)
+
+
+@torch.library.custom_op('dht_mm::project', mutates_args=(), schema='(Tensor image, Tensor[] layers, float[] eps) -> Tensor')
+def _project(image, layers, eps):
+    if use_ext(image) and all(tensor.dtype == torch.float32 for tensor in layers):
+        return _from_cells_first(torch.ops.dht_mm_ext.project(image.contiguous(), [tensor.contiguous() for tensor in layers], eps))
+    fine, coarse1, coarse2 = (
+        fold_norm(layers[i].flatten(1), *layers[i + 1:i + 6], epsilon) for i, epsilon in zip((0, 6, 12), eps, strict=True))
     return pixel_features(image, coarse_features(image, coarse1, coarse2), fine)
+
+
+@_project.register_fake
+def _(image, layers, eps):
+    return _empty_features(image, len(layers[0]), *image.shape[2:], image.dtype)
 
 
 def _check_linear(name: str, linear: Linear, outputs: int, inputs: int) -> None:
@@ -40,8 +63,18 @@ def _check_linear(name: str, linear: Linear, outputs: int, inputs: int) -> None:
 
 
 def coarse_features(image: Tensor, coarse1: Linear, coarse2: Linear) -> Tensor:
-    """Features of cells of 4x4 pixels, ``[B, d, ceil(H / 4), ceil(W / 4)]`` float64: two layers of :func:`project` with SiLU between
-    them. The image goes on with its last row and column. Arguments and errors as there."""
+    """Features of cells of 4x4 pixels, ``[B, d, ceil(H / 4), ceil(W / 4)]`` float64: the two layers of ``U`` with SiLU between
+    them.
+
+    Args:
+        image: ``[B, C, H, W]`` float, any H, W >= 1. It goes on with its last row and column.
+        coarse1: Weight ``[4d, 4C]`` and bias ``[4d]`` of the first convolution, float64, with batch norm folded in (:func:`fold_norm`).
+            A patch of 2x2 lies as (channel, row, column).
+        coarse2: Those of the second, ``[d, 16d]`` and ``[d]``.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+    """
     channels = coarse2[0].shape[0]
     _check_linear('coarse1', coarse1, 4 * channels, 4 * image.shape[1])
     _check_linear('coarse2', coarse2, channels, 16 * channels)
@@ -49,8 +82,19 @@ def coarse_features(image: Tensor, coarse1: Linear, coarse2: Linear) -> Tensor:
 
 
 def pixel_features(image: Tensor, coarse: Tensor, fine: Linear) -> Tensor:
-    """SiLU of the fine layer of :func:`project` plus ``coarse`` (of :func:`coarse_features`), upsampled bilinearly with aligned corners.
-    Result and errors as there."""
+    """SiLU of the layer of ``A`` plus ``coarse``, upsampled bilinearly with aligned corners.
+
+    Args:
+        image: ``[B, C, H, W]`` float.
+        coarse: Its :func:`coarse_features`.
+        fine: Weight ``[d, C]`` and bias ``[d]``, float64, with batch norm folded in.
+
+    Returns:
+        ``[B, d, H, W]`` in the dtype of ``image``.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+    """
     batch, in_channels, height, width = image.shape
     channels = len(fine[1])
     _check_linear('fine', fine, channels, in_channels)

@@ -1,6 +1,7 @@
 """The differentiable hierarchical tokenizer: images to partitions into pixel-exact regions."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -95,24 +96,25 @@ class DHTTokenizer(BaseModule):
             ValueError: Images are empty, not finite or of another shape.
         """
         check_images(images, self.in_channels)
-        with torch.autocast(images.device.type, enabled=False):
+        with _without_autocast(images.device.type):
             if self.capacity is not None:
-                return self._with_color(self._fixed_partition(images))
+                return self._fixed_partition(images)
             features, hierarchy = self._hierarchy(images)
             mean = hierarchy.mean
             if torch.is_grad_enabled():
                 mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],
                                  compactness=self.options['compactness'])
-            partition = self._with_color(_partition(hierarchy, mean))
+            partition = Partition(hierarchy.labels, hierarchy.num_regions, hierarchy.offsets, hierarchy.bbox, hierarchy.size, mean,
+                                  self._color(mean))
             if self.token_budget is not None:
-                merged = self.token_budget.merge(partition, _widen(images), self.training, self.options['kernel'])
-                partition = self._with_color(merged)
+                partition = self.token_budget.merge(partition, _widen(images), self.training, self.options['kernel'])
+                partition = replace(partition, color=self._color(partition.mean))
         return partition
 
     def hierarchy(self, images: Tensor) -> Hierarchy:
         """All levels of the hierarchy of ``[B, C, H, W]`` images, before any token budget; without gradient."""
         check_images(images, self.in_channels)
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with torch.no_grad(), _without_autocast(images.device.type):
             return self._hierarchy(images)[1]
 
     def _hierarchy(self, images: Tensor) -> tuple[Tensor, Hierarchy]:
@@ -123,7 +125,7 @@ class DHTTokenizer(BaseModule):
         if self.training:
             raise ValueError(f'capacity must be None in training, got {self.capacity}')
         fields = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
-        return Partition(*fields, color=fields[-1])
+        return Partition(*fields, color=self._color(fields[-1]))
 
     def _features(self, images: Tensor) -> Tensor:
         return self.projection(_widen(images))
@@ -131,15 +133,14 @@ class DHTTokenizer(BaseModule):
     def _self_edge(self) -> tuple[Tensor, Tensor]:
         return self.self_edge.weight[0], self.self_edge.bias[0]
 
-    def _with_color(self, partition: Partition) -> Partition:
-        color = exact_linear(partition.mean.T[None], self.color.weight, self.color.bias)[0].T
-        return replace(partition, color=color.to(partition.mean.dtype))
+    def _color(self, mean: Tensor) -> Tensor:
+        return exact_linear(mean, self.color.weight, self.color.bias)
 
 
 def _widen(images: Tensor) -> Tensor:
     return images if images.dtype == torch.float64 else images.float()
 
 
-def _partition(hierarchy: Hierarchy, mean: Tensor) -> Partition:
-    """The result of a hierarchy; its colours are yet to be predicted."""
-    return Partition(hierarchy.labels, hierarchy.num_regions, hierarchy.offsets, hierarchy.bbox, hierarchy.size, mean, color=mean)
+def _without_autocast(device_type: str) -> AbstractContextManager:
+    """Autocast off. Entering torch's context takes longer than a small op, so it is left out where autocast is off already."""
+    return torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext()

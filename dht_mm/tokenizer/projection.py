@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dht_mm.ops import coarse_features, extend_to_multiple_of_4, fold_norm, pixel_features
+from dht_mm.ops import coarse_features, extend_to_multiple_of_4, fold_norm, pixel_features, project
 
 from .batch_statistics import statistics_of_channels, statistics_of_linear, uses_batch
 
@@ -35,6 +35,11 @@ class FeatureProjection(nn.Module):
         Raises:
             ValueError: In training, a channel of batch norm has one value only (a batch of one image of up to 4x4 pixels).
         """
+        if not torch.is_grad_enabled():
+            fine, coarse = self.pixel, self.coarse
+            layers = (fine['conv'], fine['norm']), (coarse['conv1'], coarse['norm1']), (coarse['conv2'], coarse['norm2'])
+            if not any(uses_batch(norm) for _, norm in layers):
+                return project(image, [_tensors(*layer) for layer in layers], [norm.eps for _, norm in layers])
         return pixel_features(image, self._coarse(image), _normed(image, self.pixel['conv'], self.pixel['norm']))
 
     def _coarse(self, image: Tensor) -> Tensor:
@@ -52,6 +57,10 @@ def _normed(image: Tensor, conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Te
     """A convolution of the image, whose patches lie side by side, and the norm behind it as one linear map of patches."""
     mean, variance = statistics_of_linear(image, conv, norm) if uses_batch(norm) else (norm.running_mean, norm.running_var)
     return _fold(conv.weight.flatten(1), conv.bias, norm, mean, variance)
+
+
+def _tensors(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, ...]:
+    return conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
 
 
 def _fold(weight: Tensor, bias: Tensor, norm: nn.Module, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dht_mm.ops import Hierarchy, backend_info, build_hierarchy, fold_norm, project, use_backend
+from dht_mm.ops import Hierarchy, backend_info, build_hierarchy, project, use_backend
 
 INFO = backend_info()
 KERNELS = ('gaussian', 'cosine', 'tanimoto')
@@ -79,7 +79,7 @@ Layer = tuple[Tensor, ...]
 
 
 def features_of(image: Tensor, layers: list[Layer]) -> Tensor:
-    return project(image, *(fold_norm(*(tensor.to(image.device) for tensor in layer), 1e-5) for layer in layers))
+    return project(image, [[tensor.to(image.device) for tensor in layer] for layer in layers], [1e-5] * 3)
 
 
 def check_projection(device: str, image: Tensor, layers: list[Layer]) -> Tensor:

@@ -1,41 +1,57 @@
-"""The exact linear map: values, gradients and bits that depend on nothing but one column."""
+"""The exact linear map: values, gradients and bits that depend on nothing but one row."""
 
 import numpy as np
 import pytest
 import torch
 
-from dht_mm.ops import exact_linear
+from dht_mm.ops import backend_info, exact_linear, use_backend
+
+INFO = backend_info()
+needs_library = pytest.mark.skipif(not INFO['loaded'], reason=f'needs the compiled operators: {INFO["library"]}')
 
 
-def arguments(dtype: torch.dtype = torch.float32, planes: tuple[int, ...] = (3, 12, 50)) -> list[torch.Tensor]:
+def arguments(dtype: torch.dtype = torch.float32, rows: tuple[int, int] = (50, 12)) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=random, dtype=dtype) for shape in (planes, (7, planes[1]), (7,))]
+    return [torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for shape in (rows, (7, rows[1]), (7,))]
 
 
-def test_equals_sums_in_the_order_of_the_channels():
-    planes, weight, bias = arguments()
-    found = exact_linear(planes, weight, bias)
-    x, w, b = planes.double().numpy(), weight.double().numpy(), bias.double().numpy()
-    for image, row, column in ((0, 0, 0), (1, 3, 20), (2, 6, 49)):
-        total = np.float64(b[row])
+def test_equals_sums_in_the_order_of_the_columns_rounded_once():
+    rows, weight, bias = arguments()
+    found = exact_linear(rows, weight, bias)
+    x, w, b = rows.double().numpy(), weight.double().numpy(), bias.double().numpy()
+    for row, output in ((0, 0), (20, 3), (49, 6)):
+        total = np.float64(b[output])
         for k in range(x.shape[1]):
-            total = total + x[image, k, column] * w[row, k]
-        assert found[image, row, column].item() == total
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, weight.double() @ planes.double() + bias.double()[:, None])
+            total = total + x[row, k] * w[output, k]
+        assert found[row, output].item() == np.float32(total)
+    assert found.dtype == torch.float32 and found.is_contiguous()
+    torch.testing.assert_close(found, (rows.double() @ weight.double().T + bias.double()).float())
 
 
-def test_bits_depend_on_the_column_alone(other_threads):
-    planes, weight, bias = arguments(planes=(4, 12, 3000))
-    whole = exact_linear(planes, weight, bias)
-    assert torch.equal(whole[2:3, :, 100:101], exact_linear(planes[2:3, :, 100:101], weight, bias))
-    assert torch.equal(whole, exact_linear(planes.transpose(0, 2).contiguous().transpose(0, 2), weight, bias))
+@needs_library
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('count', [0, 1, 5000])
+def test_backends_give_the_same_bits(device: str, dtype: torch.dtype, count: int):
+    rows, weight, bias = arguments(rows=(count, 12))
+    rows = rows.to(dtype)
+    with use_backend('torch'):
+        expected = exact_linear(rows, weight, bias)
+    with use_backend('ext'):
+        actual = exact_linear(rows.to(device), weight.to(device), bias.to(device))
+    assert actual.dtype == dtype and torch.equal(actual.cpu(), expected)
+
+
+def test_bits_depend_on_the_row_alone(other_threads):
+    rows, weight, bias = arguments(rows=(6000, 12))
+    whole = exact_linear(rows, weight, bias)
+    assert torch.equal(whole[100:101], exact_linear(rows[100:101], weight, bias))
+    assert torch.equal(whole, exact_linear(rows.T.contiguous().T, weight, bias))
     with other_threads():
-        assert torch.equal(whole, exact_linear(planes, weight, bias))
+        assert torch.equal(whole, exact_linear(rows, weight, bias))
 
 
 def test_gradcheck():
-    leaves = [leaf.requires_grad_() for leaf in arguments(torch.float64, (2, 3, 4))]
+    leaves = [leaf.requires_grad_() for leaf in arguments(torch.float64, (4, 3))]
     assert torch.autograd.gradcheck(exact_linear, leaves)
 
 
@@ -48,9 +64,15 @@ def test_only_what_is_wanted_gets_a_gradient_in_its_own_dtype(wanted: int):
     assert [leaf.grad is not None for leaf in leaves] == [place == wanted for place in range(3)]
 
 
+@pytest.mark.parametrize('backend', ['torch', pytest.param('ext', marks=needs_library)])
+def test_opcheck(device: str, backend: str):
+    with use_backend(backend):
+        torch.library.opcheck(torch.ops.dht_mm.exact_linear.default, tuple(leaf.to(device).requires_grad_() for leaf in arguments()))
+
+
 @pytest.mark.parametrize('shapes', [
-    ((3, 4), (2, 3), (2,)), ((1, 3, 4), (2, 4), (2,)), ((1, 3, 4), (2, 3), (3,)), ((1, 3, 4), (3,), (2,))])
+    ((4, 3), (2, 4), (2,)), ((1, 4, 3), (2, 3), (2,)), ((4, 3), (2, 3), (3,)), ((4, 3), (3,), (2,))])
 def test_shapes_that_do_not_fit_are_named(shapes: tuple):
-    with pytest.raises(ValueError, match=r'planes, weight and bias must be .* got \(') as error:
+    with pytest.raises(ValueError, match=r'rows, weight and bias must be .* got \(') as error:
         exact_linear(*(torch.zeros(shape) for shape in shapes))
     assert all(str(shape) in str(error.value) for shape in shapes)

@@ -87,6 +87,15 @@ def draw_layer(device: str = 'cpu', dtype: torch.dtype = torch.float32) -> list[
     return [torch.rand(shape, generator=random, dtype=torch.float64).to(device, dtype) + 0.5 for shape in ((3, 4), *[3] * 5)]
 
 
+def draw_layers(device: str = 'cpu', dtype: torch.dtype = torch.float32) -> tuple[list[list[Tensor]], list[float]]:
+    """The three layers of a projection of three channels to eight features, as convolutions hold them, and their norms' epsilons."""
+    random = torch.Generator().manual_seed(2)
+    shapes = ((8, 3, 1, 1), (32, 3, 2, 2), (8, 32, 2, 2))
+    layers = [[(torch.rand(size, generator=random, dtype=torch.float64) + 0.1).to(device, dtype) for size in (shape, *[shape[:1]] * 5)]
+              for shape in shapes]
+    return layers, [1e-5, 1e-3, 1e-4]
+
+
 def draw_moments(device: str = 'cpu') -> list[Tensor]:
     """Mean and mean outer product of patches of four values."""
     patches = torch.randn(4, 50, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
@@ -110,6 +119,20 @@ def test_folded_norms_are_the_same_bits(device: str, statistics: torch.dtype):
     assert all(torch.equal(found, wanted) for found, wanted in zip(actual[:4], expected[:4], strict=True))
     for found, wanted in zip(actual[4:], expected[4:], strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('memory', [torch.contiguous_format, torch.channels_last])
+def test_projection_is_its_steps_bit_for_bit(device: str, backend: str, dtype: torch.dtype, memory: torch.memory_format):
+    image, (layers, eps) = Case(2, 3, 8, 13, 18).image.to(device), draw_layers(device, dtype)
+    for layer in layers:
+        layer[0] = layer[0].contiguous(memory_format=memory)
+    with use_backend('auto' if dtype == torch.float64 and backend == 'ext' else backend):
+        fine, coarse1, coarse2 = (
+            fold_norm(layer[0].flatten(1), *layer[1:], epsilon) for layer, epsilon in zip(layers, eps, strict=True))
+        expected, actual = pixel_features(image, coarse_features(image, coarse1, coarse2), fine), project(image, layers, eps)
+    assert torch.equal(actual, expected) and actual.stride() == expected.stride()
 
 
 def test_statistics_are_those_of_the_linear_map():
@@ -184,7 +207,7 @@ def op_arguments(device: str) -> dict[str, tuple]:
     case = Case(2, 3, 8, 6, 9)
     coarse, pixel = case.coarse_inputs(device), case.pixel_inputs(device)
     grad, coarse_grad = case.grad.to(device), case.coarse_grad.to(device)
-    layer, moments = draw_layer(device), draw_moments(device)
+    layer, moments, (layers, eps) = draw_layer(device), draw_moments(device), draw_layers(device)
     coarse_leaves, pixel_leaves, layer_leaves, moment_leaves = (
         [tensor.clone().requires_grad_() for tensor in inputs] for inputs in (coarse, pixel, layer, moments))
     return dict(
@@ -192,6 +215,7 @@ def op_arguments(device: str) -> dict[str, tuple]:
         fold_norm_backward=(torch.ones(3, 4, device=device).double(), torch.ones(3, device=device).double(), *layer[:3], *layer[4:], 1e-5),
         coarse_features=coarse_leaves, pixel_features=pixel_leaves,
         coarse_features_backward=(coarse_grad, *coarse[:4], False), pixel_features_backward=(grad, *pixel, False),
+        project=(case.image.to(device), [tensor for layer in layers for tensor in layer], eps),
         patch_moments=(coarse_leaves[0], 1), channel_moments=(pixel_leaves[1],))
 
 
@@ -210,6 +234,11 @@ def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r'fine must have the shapes \[8, 3\] and \[8\], got \(32, 12\)'):
         pixel_features(case.image, case.coarse, (case.coarse1[0], case.fine[1]))
     with pytest.raises(ValueError, match=r'coarse1 must have the shapes \[32, 12\] and \[32\], got \(8, 3\) and \(8,\)'):
-        project(case.image, case.fine, case.fine, case.coarse2)
+        coarse_features(case.image, case.fine, case.coarse2)
+    layers, eps = draw_layers()
+    for place, broken in ((0, layers[1][0]), (4, layers[1][4][:-1])):
+        wrong = [*layers[1][:place], broken[:-1], *layers[1][place + 1:]]
+        with pytest.raises(ValueError, match=r'coarse1 must be a weight of 32 outputs and 12 inputs and five vectors \[32\], got'):
+            project(case.image, [layers[0], wrong, layers[2]], eps)
     with pytest.raises(ValueError, match=r'coarse must be \[1, 8, 2, 2\] for an image of \[1, 3, 8, 8\], got \(1, 8, 2, 1\)'):
         pixel_features(case.image, case.coarse[..., :1], case.fine)

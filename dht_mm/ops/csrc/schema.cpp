@@ -12,6 +12,7 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
   m.def("coarse_features_backward(Tensor grad, Tensor image, Tensor weight1, Tensor bias1, Tensor weight2) -> Tensor");
   m.def("pixel_features(Tensor image, Tensor coarse, Tensor weight, Tensor bias) -> Tensor");
   m.def("pixel_features_backward(Tensor grad, Tensor image, Tensor coarse, Tensor weight, Tensor bias) -> (Tensor, Tensor)");
+  m.def("project(Tensor image, Tensor[] layers, float[] eps) -> Tensor");
   m.def("patch_moments(Tensor image, int stride) -> (Tensor, Tensor)");
   m.def("channel_moments(Tensor values) -> (Tensor, Tensor)");
   m.def(
@@ -25,7 +26,7 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
       "tree_mean_backward(Tensor grad, Tensor features, Tensor slope, Tensor bias, Tensor node, Tensor parent, Tensor pick, "
       "Tensor node_mean, Tensor node_variance, Tensor node_size, Tensor node_bbox, Tensor node_alpha, Tensor level_starts, "
       "float compactness) -> (Tensor, Tensor, Tensor)");
-  m.def("exact_linear(Tensor planes, Tensor weight, Tensor bias) -> Tensor");
+  m.def("exact_linear(Tensor rows, Tensor weight, Tensor bias) -> Tensor");
   m.def("region_mean(Tensor features, Tensor labels, Tensor offsets, Tensor size) -> Tensor");
   m.def(
       "region_pixels(Tensor image, Tensor labels, Tensor offsets, Tensor bbox, Tensor? shift, int patch_size) -> (Tensor, Tensor)");

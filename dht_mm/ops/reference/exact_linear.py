@@ -1,6 +1,5 @@
 """A linear map over channels whose sums run in a fixed order."""
 
-import torch
 from torch import Tensor
 
 
@@ -14,25 +13,14 @@ def forward(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
-def backward(grad: Tensor, planes: Tensor, weight: Tensor, needs: tuple[bool, bool, bool]) -> tuple[Tensor | None, ...]:
-    """Gradients to planes, weight and bias, in their dtypes; ``None`` where not needed."""
-    return (
-        torch.einsum('bon,ok->bkn', grad, weight.double()).to(planes.dtype) if needs[0] else None,
-        torch.einsum('bon,bkn->ok', grad, planes.double()).to(weight.dtype) if needs[1] else None,
-        grad.sum((0, 2)).to(weight.dtype) if needs[2] else None)
+def rows_forward(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """See :func:`dht_mm.ops.exact_linear`."""
+    return forward(rows.T[None], weight, bias)[0].T.to(rows.dtype).contiguous()
 
 
-class _ExactLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(planes, weight)
-        return forward(planes, weight, bias)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return backward(grad, *ctx.saved_tensors, ctx.needs_input_grad)
-
-
-def exact_linear(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Pure-torch implementation of :func:`dht_mm.ops.exact_linear`, differentiable."""
-    return _ExactLinear.apply(planes, weight, bias)
+def rows_backward(grad: Tensor, rows: Tensor, weight: Tensor, needs: tuple[bool, bool, bool]) -> tuple[Tensor | None, ...]:
+    """Gradients to rows, weight and bias, in their dtypes; ``None`` where not needed."""
+    grad = grad.double()
+    return ((grad @ weight.double()).to(rows.dtype) if needs[0] else None,
+            (grad.mT @ rows.double()).to(weight.dtype) if needs[1] else None,
+            grad.sum(0).to(weight.dtype) if needs[2] else None)

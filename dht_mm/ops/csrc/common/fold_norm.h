@@ -80,6 +80,11 @@ NormedLinear<T> normed_linear(const Tensor& weight, const Tensor& bias, const Te
 using TwoTensors = std::tuple<Tensor, Tensor>;
 using NormGrads = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
+TwoTensors fold_norm_cpu(const Tensor& weight, const Tensor& bias, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                         const Tensor& variance, double eps);
+TwoTensors fold_norm_cuda(const Tensor& weight, const Tensor& bias, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                          const Tensor& variance, double eps);
+
 inline NormGrads empty_grads(const Tensor& weight) {
   const int64_t outputs = weight.size(0);
   const auto vector = [&](ScalarType type) { return empty_on(weight, {outputs}, type); };

@@ -29,6 +29,23 @@ struct Linear {
 
 inline Linear linear_of(const Tensor& weight, const Tensor& bias) { return {data<double>(weight), data<double>(bias)}; }
 
+// The projection in evaluation, by a device's kernels: batch norm is folded into the layers (fine, coarse1, coarse2), each of them
+// weight, bias, gamma, beta, mean and variance.
+template <class Fold, class Coarse, class Pixels>
+Tensor project(const Tensor& image, const std::vector<Tensor>& layers, const std::vector<double>& eps, Fold fold, Coarse coarse_of,
+               Pixels pixels_of) {
+  const auto folded = [&](size_t i) {
+    const Tensor *layer = &layers[6 * i], &weight = layer[0];
+    return fold(beginning_of(weight, {weight.size(0), weight.numel() / weight.size(0)}), layer[1], layer[2], layer[3], layer[4], layer[5],
+                eps[i]);
+  };
+  const auto [weight1, bias1] = folded(1);
+  const auto [weight2, bias2] = folded(2);
+  const Tensor coarse = coarse_of(image, weight1, bias1, weight2, bias2);
+  const auto [weight, bias] = folded(0);
+  return pixels_of(image, coarse, weight, bias);
+}
+
 DHT_HD double silu(double x) { return x * sigmoid(x); }
 
 DHT_HD double lerp(double low, double high, double fraction) { return low + (high - low) * fraction; }

@@ -1,4 +1,5 @@
 // CPU kernels of the projection's forward: blocks and rows of contiguous doubles, so that the inner loops become vector code.
+#include "../common/fold_norm.h"
 #include "../common/projection.h"
 
 #include <algorithm>
@@ -157,9 +158,14 @@ Tensor pixel_features_cpu(const Tensor& image, const Tensor& coarse, const Tenso
   return features;
 }
 
+Tensor project_cpu(const Tensor& image, std::vector<Tensor> layers, std::vector<double> eps) {
+  return project(image, layers, eps, fold_norm_cpu, coarse_features_cpu, pixel_features_cpu);
+}
+
 }  // namespace dht
 
 STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CPU, m) {
   m.impl("coarse_features", TORCH_BOX(&dht::coarse_features_cpu));
   m.impl("pixel_features", TORCH_BOX(&dht::pixel_features_cpu));
+  m.impl("project", TORCH_BOX(&dht::project_cpu));
 }

@@ -54,7 +54,7 @@ std::tuple<Tensor, Tensor> channel_moments_cuda(const Tensor& values) {
   const int32_t channels = static_cast<int32_t>(values.size(3));
   const int64_t terms = values.size(0) * values.size(1) * values.size(2);
   // One more for the largest magnitude.
-  const Tensor sums = torch::stable::new_zeros(values, {2 * channels + 1}, ScalarType::Long);
+  const Tensor sums = zeros_on(values, {2 * channels + 1}, ScalarType::Long);
   uint32_t* largest = reinterpret_cast<uint32_t*>(mutable_data<int64_t>(sums) + 2 * channels);
   const Tensor first = empty_on(values, {channels}, ScalarType::Double), second = empty_on(values, {channels}, ScalarType::Double);
   raise_to_largest_high<<<blocks_for(terms * channels / 8), kThreads, 0, stream>>>(data<double>(values), terms * channels, largest);

@@ -1,37 +1,35 @@
-// CUDA kernel of exact_linear: one thread an output, summed in the order of the channels, bias first.
+// CUDA kernel of exact_linear: one thread an output, summed in the order of the columns, bias first.
 #include "launch.cuh"
 
 namespace dht {
 namespace {
 
 template <class T>
-__global__ void exact_linear(const T* planes, const float* weight, const float* bias, int64_t batch, int64_t inputs, int64_t outputs,
-                             int64_t count, double* out) {
-  for (int64_t i = grid_thread(); i < batch * outputs * count; i += grid_size()) {
-    const int64_t n = i % count, o = i / count % outputs, b = i / count / outputs;
+__global__ void exact_linear(const T* rows, const float* weight, const float* bias, int64_t count, int64_t inputs, int64_t outputs, T* out) {
+  for (int64_t i = grid_thread(); i < count * outputs; i += grid_size()) {
+    const int64_t row = i / outputs, o = i % outputs;
     double sum = bias[o];
-    for (int64_t k = 0; k < inputs; ++k)
-      sum += static_cast<double>(planes[(b * inputs + k) * count + n]) * static_cast<double>(weight[o * inputs + k]);
-    out[i] = sum;
+    for (int64_t k = 0; k < inputs; ++k) sum += static_cast<double>(rows[row * inputs + k]) * static_cast<double>(weight[o * inputs + k]);
+    out[i] = static_cast<T>(sum);
   }
+}
+
+template <class T>
+Tensor run(const Tensor& rows, const Tensor& weight, const Tensor& bias, ScalarType dtype) {
+  const int64_t count = rows.size(0), outputs = weight.size(0);
+  const Tensor out = empty_on(rows, {count, outputs}, dtype);
+  exact_linear<<<blocks_for(count * outputs), kThreads, 0, current_stream(rows)>>>(
+      data<T>(rows), data<float>(weight), data<float>(bias), count, rows.size(1), outputs, mutable_data<T>(out));
+  check(cudaGetLastError(), "launching exact_linear");
+  return out;
 }
 
 }  // namespace
 
-Tensor exact_linear_cuda(const Tensor& planes, const Tensor& weight, const Tensor& bias) {
-  const torch::stable::accelerator::DeviceGuard guard(planes.get_device_index());
-  const int64_t batch = planes.size(0), inputs = planes.size(1), count = planes.size(2), outputs = weight.size(0);
-  const Tensor out = empty_on(planes, {batch, outputs, count}, ScalarType::Double);
-  const auto run = [&](auto* values) {
-    exact_linear<<<blocks_for(batch * outputs * count), kThreads, 0, current_stream(planes)>>>(
-        values, data<float>(weight), data<float>(bias), batch, inputs, outputs, count, mutable_data<double>(out));
-  };
-  if (planes.scalar_type() == ScalarType::Double)
-    run(data<double>(planes));
-  else
-    run(data<float>(planes));
-  check(cudaGetLastError(), "launching exact_linear");
-  return out;
+Tensor exact_linear_cuda(const Tensor& rows, const Tensor& weight, const Tensor& bias) {
+  const torch::stable::accelerator::DeviceGuard guard(rows.get_device_index());
+  if (rows.scalar_type() == ScalarType::Double) return run<double>(rows, weight, bias, ScalarType::Double);
+  return run<float>(rows, weight, bias, ScalarType::Float);
 }
 
 }  // namespace dht

@@ -35,7 +35,7 @@ static __global__ void raise_to_largest(const float* values, const int32_t* firs
 // The largest absolute value of each of `batch` images, `[batch]`. Image i has the rows from first_row[i] to first_row[i + 1], or, where
 // that is null, `rows` rows like any other.
 inline Tensor largest_magnitudes(const Tensor& values, const int32_t* first_row, int64_t batch, int64_t rows, int64_t width) {
-  const Tensor largest = torch::stable::new_zeros(values, {batch});
+  const Tensor largest = zeros_on(values, {batch}, ScalarType::Float);
   const int64_t blocks = (rows * width + 16 * kThreads - 1) / (16 * kThreads);
   if (batch == 0 || blocks == 0) return largest;
   const dim3 grid(blocks_of_one(batch), static_cast<unsigned>(blocks < 64 ? blocks : 64));

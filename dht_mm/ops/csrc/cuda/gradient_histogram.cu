@@ -26,7 +26,7 @@ __global__ void count_gradients(const float* gradient, Regions regions, int32_t 
 Tensor gradient_histogram_cuda(const Tensor& gradient, const Tensor& labels, const Tensor& offsets, int64_t total_regions, int64_t bins) {
   const torch::stable::accelerator::DeviceGuard guard(labels.get_device_index());
   const Regions regions = regions_of(labels, offsets, total_regions);
-  const Tensor counts = torch::stable::new_zeros(labels, {total_regions, bins * bins}, ScalarType::Int);
+  const Tensor counts = zeros_on(labels, {total_regions, bins * bins}, ScalarType::Int);
   const int64_t columns = num_columns(regions);
   count_gradients<<<blocks_for(columns), kThreads, 0, current_stream(labels)>>>(data<float>(gradient), regions, static_cast<int32_t>(bins),
                                                                               columns, mutable_data<int32_t>(counts));

@@ -78,7 +78,7 @@ std::tuple<Tensor, Tensor> patch_moments_cuda(const Tensor& image, int64_t strid
   const int64_t images = image.size(0);
   const Tensor largest = largest_magnitudes(image, nullptr, images, int64_t(shape.channels) * shape.height, shape.width);
   const int32_t moments = moment_count(shape.inputs), tile = patches_of_tile(shape);
-  const Tensor sums = torch::stable::new_zeros(image, {moments}, ScalarType::Long);
+  const Tensor sums = zeros_on(image, {moments}, ScalarType::Long);
   const int64_t tiles = (int64_t(shape.patches) + tile - 1) / tile;
   const Tensor first = empty_on(image, {shape.inputs}, ScalarType::Double);
   const Tensor second = empty_on(image, {shape.inputs, shape.inputs}, ScalarType::Double);

@@ -105,7 +105,7 @@ Tensor pool_cells_backward_cuda(const Tensor& grad, const Tensor& labels, const 
   const int64_t dims = grad.size(3), count = cells.regions.batch * cells_per_image(cells);
   const Tensor gradient = empty_on(grad, {total_regions, dims}, ScalarType::Float);
   if (count == 0 || total_regions * dims == 0) return gradient;
-  const Tensor sums = torch::stable::new_zeros(grad, {total_regions, dims}, ScalarType::Long);
+  const Tensor sums = zeros_on(grad, {total_regions, dims}, ScalarType::Long);
   const Tensor largest = largest_magnitudes(grad, nullptr, cells.regions.batch, cells_per_image(cells), dims);
   const cudaStream_t stream = current_stream(grad);
   spread_to_tokens<<<blocks_of_one(count), kThreads, 0, stream>>>(cells, data<float>(grad), dims, data<float>(largest),

@@ -22,7 +22,7 @@ __global__ void count_positions(Regions regions, int32_t grid_y, int32_t grid_x,
 Tensor position_histogram_cuda(const Tensor& labels, const Tensor& offsets, int64_t total_regions, int64_t grid_y, int64_t grid_x) {
   const torch::stable::accelerator::DeviceGuard guard(labels.get_device_index());
   const Regions regions = regions_of(labels, offsets, total_regions);
-  const Tensor counts = torch::stable::new_zeros(labels, {total_regions, grid_y * grid_x}, ScalarType::Int);
+  const Tensor counts = zeros_on(labels, {total_regions, grid_y * grid_x}, ScalarType::Int);
   const int64_t columns = num_columns(regions);
   count_positions<<<blocks_for(columns), kThreads, 0, current_stream(labels)>>>(
       regions, static_cast<int32_t>(grid_y), static_cast<int32_t>(grid_x), columns, mutable_data<int32_t>(counts));

@@ -1,4 +1,5 @@
 // CUDA kernels of the projection's forward: coarse cells, then pixels; both leave as [B, H, W, d], which the hierarchy reads.
+#include "../common/fold_norm.h"
 #include "../common/projection.h"
 
 #include "launch.cuh"
@@ -199,9 +200,14 @@ Tensor pixel_features_cuda(const Tensor& image, const Tensor& coarse, const Tens
   return features;
 }
 
+Tensor project_cuda(const Tensor& image, std::vector<Tensor> layers, std::vector<double> eps) {
+  return project(image, layers, eps, fold_norm_cuda, coarse_features_cuda, pixel_features_cuda);
+}
+
 }  // namespace dht
 
 STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CUDA, m) {
   m.impl("coarse_features", TORCH_BOX(&dht::coarse_features_cuda));
   m.impl("pixel_features", TORCH_BOX(&dht::pixel_features_cuda));
+  m.impl("project", TORCH_BOX(&dht::project_cuda));
 }

@@ -46,7 +46,7 @@ Tensor region_mean_cuda(const Tensor& features, const Tensor& labels, const Tens
   const int32_t channels = static_cast<int32_t>(features.size(1));
   const Tensor mean = empty_on(features, {regions.total, channels}, ScalarType::Float);
   if (regions.batch == 0 || regions.total * channels == 0) return mean;
-  const Tensor sums = torch::stable::new_zeros(features, {regions.total, channels}, ScalarType::Long);
+  const Tensor sums = zeros_on(features, {regions.total, channels}, ScalarType::Long);
   const Tensor largest = largest_magnitudes(features, nullptr, regions.batch, channels, regions.num_pixels);
   const cudaStream_t stream = current_stream(features);
   add_columns<<<blocks_for(num_columns(regions)), kThreads, 0, stream>>>(data<float>(features), regions, channels, data<float>(largest),
