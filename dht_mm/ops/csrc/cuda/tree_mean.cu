@@ -240,7 +240,7 @@ __device__ __forceinline__ uint32_t start_gradients(const Tree& tree, const Grad
 
 // Hands gradients of parents on to the regions [begin, end) of a level, and leaves the factors of their picked edges.
 template <int D>
-__global__ void __launch_bounds__(kThreads, 4) pull_regions(Tree tree, Gradients gradients, const uint32_t* start, int64_t begin, int64_t end, bool by_size) {
+__global__ void pull_regions(Tree tree, Gradients gradients, const uint32_t* start, int64_t begin, int64_t end, bool by_size) {
   const int64_t d = channels_of<D>(tree);
   const double back = fixed_point(__uint_as_float(*start), tree.num_pixels).back;
   uint32_t high = 0;
@@ -313,16 +313,16 @@ __global__ void __launch_bounds__(kThreads, 4) weigh_pixels(Tree tree, Gradients
 // Factors of the edges of pixel u to its upper, left, right and lower neighbours, where these picked it. A pixel of another image or row
 // never does, so borders need no check of their own. In an image one pixel wide, left and up are the same neighbour.
 struct Pickers {
-  int64_t pixel[4];
+  int32_t pixel[4];
   double factor[4];
 };
 
-__device__ __forceinline__ Pickers pickers_of(const Tree& tree, const Gradients& gradients, int64_t u) {
+__device__ __forceinline__ Pickers pickers_of(const Tree& tree, const Gradients& gradients, int32_t u) {
   const bool wide = tree.width > 1;
   Pickers pickers{{u - tree.width, wide ? u - 1 : -1, wide ? u + 1 : -1, u + tree.width}, {}};
 #pragma unroll
   for (int n = 0; n < 4; ++n) {
-    const int64_t other = pickers.pixel[n];
+    const int32_t other = pickers.pixel[n];
     pickers.factor[n] = other >= 0 && other < tree.pixels && tree.pick[other] == u ? gradients.factor[other] : 0.0;
   }
   return pickers;
@@ -333,7 +333,7 @@ __global__ void __launch_bounds__(kThreads, 4) gather_pixels(Tree tree, Gradient
   const int d = channels_of<D>(tree);
   for (int64_t u = grid_thread(); u < tree.pixels; u += grid_size()) {
     const ParentGradient parent = parent_of<D>(tree, gradients, u);
-    const Pickers pickers = pickers_of(tree, gradients, u);
+    const Pickers pickers = pickers_of(tree, gradients, static_cast<int32_t>(u));
     const double own = gradients.factor[u], part = share[u];
     const float* picked = tree.features + int64_t(tree.pick[u]) * d;
     for (int c = 0; c < d; c += kPiece<D>) {
@@ -346,7 +346,7 @@ __global__ void __launch_bounds__(kThreads, 4) gather_pixels(Tree tree, Gradient
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
         if (pickers.factor[n] == 0.0) continue;
-        const Piece<D> other = read<D>(tree.features + pickers.pixel[n] * d + c);
+        const Piece<D> other = read<D>(tree.features + int64_t(pickers.pixel[n]) * d + c);
 #pragma unroll
         for (int k = 0; k < kPiece<D>; ++k) total.at[k] = __fma_rn(pickers.factor[n], f.at[k] - other.at[k], total.at[k]);
       }
