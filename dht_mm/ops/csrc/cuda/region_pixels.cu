@@ -28,7 +28,7 @@ __device__ __forceinline__ double quotient(double x, double y, double per_y) {
   return isfinite(near) ? exact : near;
 }
 
-// Bilinear weights of the pixels around a point, in the order of Taps::pixel.
+// The four pixels around a point, within their image, and their weights.
 struct Taps {
   int32_t pixel[4];
   double weight[4];
@@ -42,7 +42,8 @@ __device__ __forceinline__ Taps taps_at(const Region& region, int32_t width, con
 }
 
 // `shift` is null or holds what is added to the pixels of every region, [R, C].
-__global__ void sample_regions(Crop crop, Divider across, const float* image, const float* shift, float* samples, float* mask) {
+__global__ void __launch_bounds__(kThreads, 5)
+    sample_regions(Crop crop, Divider across, const float* image, const float* shift, float* samples, float* mask) {
   const int64_t row = blockIdx.x, plane = crop.regions.num_pixels;
   const int32_t points = crop.points * crop.points;
   const Region region = region_of(crop, row, image_of_warp(crop.regions, row));
@@ -223,7 +224,8 @@ Tensor region_pixels_backward_cuda(const Tensor& grad, const Tensor& labels, con
   const Tensor largest = largest_magnitudes(grad, data<int32_t>(offsets), regions.batch, (regions.total - 1) / regions.batch + 1, values);
   const cudaStream_t stream = current_stream(grad);
   const Tile tile = tile_for(crop.points);
-  spread_gradients<<<blocks_of_one((regions.total - 1) / tile.warps + 1), tile.warps * 32, tile.warps * tile.bytes, stream>>>(
+  const unsigned blocks = blocks_of_one((regions.total - 1) / tile.warps + 1);
+  spread_gradients<<<blocks, tile.warps * 32, tile.warps * tile.bytes, stream>>>(
       crop, tile, data<float>(grad), data<float>(largest), per_region, mutable_data<int64_t>(sums));
   write_gradients<<<blocks_for(count), kThreads, 0, stream>>>(crop, data<float>(largest), data<int64_t>(sums), per_region, count,
                                                             mutable_data<float>(gradient));

@@ -5,6 +5,7 @@
 #include "../common/tree_gradient.h"
 
 #include "fixed_point.cuh"
+#include "row_pieces.cuh"
 
 namespace dht {
 namespace {
@@ -29,73 +30,9 @@ struct Gradients {
   float* pixels;            // [pixels, d], the result
 };
 
-// Rows are read and written in pieces: half a row of the published eight channels (D = 8), else one channel (D = 0).
-template <int D>
-constexpr int kPiece = D == 8 ? 4 : 1;
-
-template <int D>
-struct Piece {
-  double at[kPiece<D>];
-};
-
 template <int D>
 __device__ __forceinline__ int channels_of(const Tree& tree) {
   return D > 0 ? D : tree.channels;
-}
-
-template <int D>
-__device__ __forceinline__ Piece<D> read(const float* from) {
-  if constexpr (D == 8) {
-    const float4 x = *reinterpret_cast<const float4*>(from);
-    return {widen(x.x), widen(x.y), widen(x.z), widen(x.w)};
-  } else {
-    return {widen(*from)};
-  }
-}
-
-template <int D>
-__device__ __forceinline__ Piece<D> read(const double* from) {
-  if constexpr (D == 8) {
-    const double2 low = reinterpret_cast<const double2*>(from)[0], high = reinterpret_cast<const double2*>(from)[1];
-    return {low.x, low.y, high.x, high.y};
-  } else {
-    return {*from};
-  }
-}
-
-template <int D>
-__device__ __forceinline__ void write(double* to, const Piece<D>& x) {
-  if constexpr (D == 8) {
-    reinterpret_cast<double2*>(to)[0] = {x.at[0], x.at[1]};
-    reinterpret_cast<double2*>(to)[1] = {x.at[2], x.at[3]};
-  } else {
-    *to = x.at[0];
-  }
-}
-
-template <int D>
-__device__ __forceinline__ void write(float* to, const Piece<D>& x) {
-  if constexpr (D == 8) {
-    *reinterpret_cast<float4*>(to) = {static_cast<float>(x.at[0]), static_cast<float>(x.at[1]), static_cast<float>(x.at[2]),
-                                      static_cast<float>(x.at[3])};
-  } else {
-    *to = static_cast<float>(x.at[0]);
-  }
-}
-
-// Turns fixed-point sums into values and leaves zero.
-template <int D>
-__device__ __forceinline__ Piece<D> take_sums(int64_t* sums, double back) {
-  if constexpr (D == 8) {
-    longlong2 *at = reinterpret_cast<longlong2*>(sums), low = at[0], high = at[1];
-    if ((low.x | low.y | high.x | high.y) != 0) at[0] = at[1] = {0, 0};
-    return {static_cast<double>(low.x) * back, static_cast<double>(low.y) * back, static_cast<double>(high.x) * back,
-            static_cast<double>(high.y) * back};
-  } else {
-    const int64_t sum = *sums;
-    if (sum != 0) *sums = 0;
-    return {static_cast<double>(sum) * back};
-  }
 }
 
 template <int D>
@@ -249,7 +186,8 @@ __global__ void pull_regions(Tree tree, Gradients gradients, const uint32_t* sta
     const ChildMoments child{tree.mean + u * d, tree.variance + u * d, 1};
     const ParentGradient parent = parent_of<D>(tree, gradients, node);
     const double size = widen(static_cast<uint32_t>(tree.size[u]));
-    const Pull pull = by_size ? Pull{size * reciprocal(parent.alpha), 0.0} : pull_of<D>(tree, parent, child, size, picked_edge<D>(tree, u, v, child));
+    const Pull pull = by_size ? Pull{size * reciprocal(parent.alpha), 0.0}
+                              : pull_of<D>(tree, parent, child, size, picked_edge<D>(tree, u, v, child));
     gradients.factor[node - begin] = pull.factor;
     high = max(high, start_gradients<D>(tree, gradients, parent, u, v, pull, back));
   }
