@@ -42,8 +42,7 @@ __device__ __forceinline__ Taps taps_at(const Region& region, int32_t width, con
 }
 
 // `shift` is null or holds what is added to the pixels of every region, [R, C].
-__global__ void __launch_bounds__(kThreads, 5)
-    sample_regions(Crop crop, Divider across, const float* image, const float* shift, float* samples, float* mask) {
+__global__ void sample_regions(Crop crop, Divider across, const float* image, const float* shift, float* samples, float* mask) {
   const int64_t row = blockIdx.x, plane = crop.regions.num_pixels;
   const int32_t points = crop.points * crop.points;
   const Region region = region_of(crop, row, image_of_warp(crop.regions, row));
