@@ -39,31 +39,24 @@ DHT_HD Axis axis_of(int32_t low, int32_t high, int32_t length, int32_t points) {
   return {low, clamp(high, low, length - 1) - low, points, larger(points - 1, 1)};
 }
 
-DHT_HD Region region_of(const Crop& crop, int64_t row) {
+DHT_HD Region region_of(const Crop& crop, int64_t row, int32_t image) {
   const Box box = crop.bbox[row];
-  const int32_t image = image_of(crop.regions, row);
   return {axis_of(box.ymin, box.ymax, crop.regions.height, crop.points), axis_of(box.xmin, box.xmax, crop.regions.width, crop.points),
           image, static_cast<int32_t>(row - crop.regions.offsets[image])};
 }
 
+DHT_HD Region region_of(const Crop& crop, int64_t row) { return region_of(crop, row, image_of(crop.regions, row)); }
+
 DHT_HD double weight_unit(const Region& region) { return static_cast<double>(region.y.steps) * static_cast<double>(region.x.steps); }
 
-// The four pixels around a point, within their image, and their weights.
-struct Taps {
-  int64_t pixel[4];
-  double weight[4];
+// Along one axis, the two pixels around a point, from the box's first on, and the weight of the second.
+struct Between {
+  int32_t first, second, weight;
 };
 
-DHT_HD Taps taps_at(const Region& region, int32_t width, int32_t i, int32_t j) {
-  const int32_t y = region.y.extent * i / region.y.steps, x = region.x.extent * j / region.x.steps;
-  const int32_t down = region.y.extent * i - y * region.y.steps, right = region.x.extent * j - x * region.x.steps;
-  const int32_t up = region.y.steps - down, left = region.x.steps - right;
-  const int64_t above = int64_t(region.y.low + y) * width + region.x.low, below = above + (y < region.y.extent ? width : 0);
-  const int32_t next = x + (x < region.x.extent);
-  const double above_share = widen(uint32_t(up)), below_share = widen(uint32_t(down)), left_share = widen(uint32_t(left));
-  const double right_share = widen(uint32_t(right));
-  return {{above + x, above + next, below + x, below + next},
-          {above_share * left_share, above_share * right_share, below_share * left_share, below_share * right_share}};
+DHT_HD Between between_of(const Axis& axis, int32_t point) {
+  const int32_t first = axis.extent * point / axis.steps;
+  return {first, first + (first < axis.extent), axis.extent * point - first * axis.steps};
 }
 
 // What a touched pixel lies under: points `first` to `last` along one axis, none if first > last.
@@ -86,18 +79,6 @@ DHT_HD Reach reach_of(const Axis& axis, int32_t touched) {
 DHT_HD double reach_weight(const Axis& axis, const Reach& reach, int32_t point) {
   const int32_t distance = axis.extent * point - (reach.pixel - axis.low) * axis.steps;
   return widen(static_cast<uint32_t>(axis.steps - (distance < 0 ? -distance : distance)));
-}
-
-// Gradient of a pixel times weight_unit: that of the points which reach it, weighted. `grad` is one channel, [points, points].
-DHT_HD double gathered_gradient(const Region& region, const Reach& y, const Reach& x, const float* grad) {
-  double total = 0.0;
-  for (int32_t i = y.first; i <= y.last; ++i) {
-    const float* line = grad + int64_t(i) * region.x.points;
-    double across = 0.0;
-    for (int32_t j = x.first; j <= x.last; ++j) across += reach_weight(region.x, x, j) * widen(line[j]);
-    total += reach_weight(region.y, y, i) * across;
-  }
-  return total;
 }
 
 // Units of an image's gradients. The weights of a point add up to one, so no sum exceeds that of all points.

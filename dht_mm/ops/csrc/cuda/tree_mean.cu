@@ -2,10 +2,10 @@
 // the order of atomics does not show.
 #include <tuple>
 
-#include "../common/fixed_point.h"
 #include "../common/tree_gradient.h"
 
-#include "launch.cuh"
+#include "fixed_point.cuh"
+#include "row_pieces.cuh"
 
 namespace dht {
 namespace {
@@ -22,195 +22,309 @@ struct Tree {
 
 // Gradients to the moments of nodes above the pixels, rows as in Tree, and what the pass over a level leaves behind.
 struct Gradients {
-  double *mean, *variance;  // [nodes, d]
-  double* factor;           // [level]: d loss / d f_u through the picked edge is factor * (f_u - f_v)
-  int64_t* sums;            // [nodes, d] fixed point, zero between levels
-  uint32_t* largest;        // bits of the largest term of this level
-  double* self_terms;       // [blocks, d + 1] to slope and bias
+  double *mean, *variance;  // [nodes, d], written level by level
+  double* factor;           // [level]: to the difference of the picked edge's ends, or to a self edge's activation
+  int64_t* sums;            // [nodes, d] fixed point: gradients of the selected regions, then of the edges from other nodes
+  uint32_t* largest;        // bits of the largest term, of the start and then of each level
+  double* self_terms;       // [d + 1, cells] to slope and bias
   float* pixels;            // [pixels, d], the result
 };
 
-__device__ __forceinline__ ChildMoments moments(const Tree& tree, int64_t node) {
-  const int d = tree.channels;
-  if (node < tree.pixels) return {tree.features + node * d, nullptr, 1};
-  return {tree.mean + (node - tree.pixels) * d, tree.variance + (node - tree.pixels) * d, 1};
+template <int D>
+__device__ __forceinline__ int channels_of(const Tree& tree) {
+  return D > 0 ? D : tree.channels;
 }
 
-__device__ __forceinline__ Box box_of(const Tree& tree, int64_t node) {
-  if (node >= tree.pixels) return tree.box[node - tree.pixels];
-  const int32_t within = static_cast<int32_t>(node % tree.num_pixels), y = within / tree.width, x = within % tree.width;
-  return {y, x, y, x};
-}
-
-__device__ __forceinline__ int64_t size_of(const Tree& tree, int64_t node) { return node < tree.pixels ? 1 : tree.size[node - tree.pixels]; }
-
+template <int D>
 __device__ __forceinline__ ParentGradient parent_of(const Tree& tree, const Gradients& gradients, int64_t child) {
-  const int64_t p = tree.parent[child] - tree.pixels, row = p * tree.channels;
+  const int64_t p = tree.parent[child] - tree.pixels, row = p * channels_of<D>(tree);
   return {tree.mean + row, tree.variance + row, gradients.mean + row, gradients.variance + row, tree.alpha[p]};
 }
 
-__device__ __forceinline__ double self_activation(const Tree& tree, int64_t u) {
+template <int D>
+__device__ __forceinline__ double gaussian(const Tree& tree, const float* a, const float* b) {
+  double distance = 0.0;
+  for (int c = 0; c < channels_of<D>(tree); c += kPiece<D>) {
+    const Piece<D> x = read<D>(a + c), y = read<D>(b + c);
+#pragma unroll
+    for (int k = 0; k < kPiece<D>; ++k) distance = __fma_rn(x.at[k] - y.at[k], x.at[k] - y.at[k], distance);
+  }
+  return exp(-distance);
+}
+
+__device__ __forceinline__ double self_activation(const Tree& tree, const float* variance) {
   double activation = *tree.bias;
-  const float* s = tree.variance + (u - tree.pixels) * tree.channels;
-  for (int c = 0; c < tree.channels; ++c) activation += static_cast<double>(tree.slope[c]) * static_cast<double>(s[c]);
+  for (int c = 0; c < tree.channels; ++c) activation += widen(tree.slope[c]) * widen(variance[c]);
   return activation;
 }
 
-// The picked edge of a node: its weight and what the gradient needs of it.
+// alpha_gradient times the parent's alpha.
+template <int D>
+__device__ __forceinline__ double gradient_times_alpha(const Tree& tree, const ParentGradient& parent, const ChildMoments& child) {
+  double total = 0.0;
+  for (int c = 0; c < channels_of<D>(tree); c += kPiece<D>) {
+    const Piece<D> f = read<D>(child.mean + c), s = child.variance == nullptr ? Piece<D>{} : read<D>(child.variance + c);
+    const Piece<D> mean = read<D>(parent.mean + c), variance = read<D>(parent.variance + c);
+    const Piece<D> to_mean = read<D>(parent.to_mean + c), to_variance = read<D>(parent.to_variance + c);
+#pragma unroll
+    for (int k = 0; k < kPiece<D>; ++k) {
+      const double difference = f.at[k] - mean.at[k];
+      total = __fma_rn(difference, to_mean.at[k], total);
+      total = __fma_rn(__fma_rn(difference, difference, s.at[k] - variance.at[k]), to_variance.at[k], total);
+    }
+  }
+  return total;
+}
+
+// A picked edge: its weight, and what d w is times the difference of its ends or times that of a self edge's activation.
 struct PickedEdge {
-  double weight, similarity, activation;
+  double weight, slope;
 };
 
-__device__ __forceinline__ PickedEdge picked_edge(const Tree& tree, int64_t u, int64_t v) {
-  const bool itself = u == v;
-  const Box box = itself ? box_of(tree, u) : unite(box_of(tree, u), box_of(tree, v));
-  const double shape = compactness_of(itself ? size_of(tree, u) : size_of(tree, u) + size_of(tree, v), box);
-  const double activation = itself ? self_activation(tree, u) : 0.0;
-  const double similarity = itself ? sigmoid(activation) : exp(-squared_distance(Features{moments(tree, u).mean, 1}, Features{moments(tree, v).mean, 1}, tree.channels));
-  return {blend(similarity, shape, tree.compactness), similarity, activation};
+// What a node gets of its parent, and what its picked edge gets.
+struct Pull {
+  double share, factor;
+};
+
+// The rules of alpha_of and weight_gradient by reciprocals, for gradients need no exact quotients.
+template <int D>
+__device__ __forceinline__ Pull pull_of(const Tree& tree, const ParentGradient& parent, const ChildMoments& child, double size,
+                                        const PickedEdge& edge) {
+  const double part = size * reciprocal(parent.alpha);
+  if (edge.weight < kSmallestRootWeight * kSmallestRootWeight) return {part * kSmallestRootWeight, 0.0};
+  const double per_root = rsqrt(edge.weight);
+  return {part * edge.weight * per_root, 0.5 * part * per_root * edge.slope * gradient_times_alpha<D>(tree, parent, child)};
 }
 
-__device__ __forceinline__ void note_largest(uint32_t* largest, double value) {
-  const uint32_t bits = __float_as_uint(static_cast<float>(fabs(value)) * 1.0001f);
-  if (bits > *largest) atomicMax(largest, bits);
+// Raises `largest` to the largest of a warp's values, each given by the high half of its absolute value; all lanes must call it.
+__device__ __forceinline__ void note_largest(uint32_t* largest, uint32_t high) {
+  high = __reduce_max_sync(kAllLanes, high);
+  const uint32_t bits = __float_as_uint(static_cast<float>(__hiloint2double(static_cast<int>(high), -1)) * 1.0001f);
+  if (threadIdx.x % 32 == 0 && high > 0 && bits > *largest) atomicMax(largest, bits);
 }
+
+__device__ __forceinline__ uint32_t high_magnitude(double x) { return static_cast<uint32_t>(__double2hiint(x)) & 0x7FFFFFFFu; }
 
 __global__ void largest_gradient(const float* grad, int64_t count, uint32_t* largest) {
-  for (int64_t i = grid_thread(); i < count; i += grid_size()) note_largest(largest, grad[i]);
+  uint32_t high = 0;
+  for (int64_t i = grid_thread(); i < count; i += grid_size()) high = max(high, high_magnitude(widen(grad[i])));
+  note_largest(largest, high);
 }
 
-// The gradient of every region goes to the node that it selected; several regions can share one.
+// The gradient of every region goes to the node that it selected; several regions can share one. Pixels follow in the end.
 __global__ void start_nodes(Tree tree, Gradients gradients, const float* grad, const int32_t* node, int64_t regions) {
   const int d = tree.channels;
   const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), tree.num_pixels);
   for (int64_t i = grid_thread(); i < regions * d; i += grid_size()) {
-    const int64_t at = int64_t(node[i / d]) * d + i % d;
-    if (node[i / d] < tree.pixels)
-      gradients.pixels[at] = grad[i];
-    else
-      atomicAdd(reinterpret_cast<unsigned long long*>(gradients.sums + at - tree.pixels * d),
-                static_cast<unsigned long long>(round_to_int64(static_cast<double>(grad[i]) * unit.forward)));
+    const int64_t row = i / d, above = node[row] - tree.pixels;
+    if (above >= 0) add_atomically(gradients.sums + above * d + (i - row * d), round_to_int64(widen(grad[i]) * unit.forward));
   }
 }
 
-// Adds the fixed-point sums of rows [begin, end) to the gradients of the means and clears them.
-__global__ void settle(Gradients gradients, int64_t begin, int64_t end, int64_t terms) {
+// A selected pixel is a region of its own.
+__global__ void add_to_pixels(Tree tree, Gradients gradients, const float* grad, const int32_t* node, int64_t regions) {
+  const int d = tree.channels;
+  for (int64_t i = grid_thread(); i < regions * d; i += grid_size()) {
+    const int64_t row = i / d;
+    if (node[row] < tree.pixels) gradients.pixels[int64_t(node[row]) * d + (i - row * d)] += grad[i];
+  }
+}
+
+// The last level has only the gradients of selected regions.
+__global__ void start_roots(Gradients gradients, int64_t begin, int64_t end, int64_t terms) {
   const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), terms);
   for (int64_t i = begin + grid_thread(); i < end; i += grid_size()) {
-    gradients.mean[i] += static_cast<double>(gradients.sums[i]) * unit.back;
-    gradients.sums[i] = 0;
+    gradients.mean[i] = static_cast<double>(gradients.sums[i]) * unit.back;
+    gradients.variance[i] = 0.0;
   }
 }
 
-// Adds this block's terms to slope and bias in the order of its threads.
-__device__ __forceinline__ void add_self_terms(const Tree& tree, const Gradients& gradients, int64_t u, double factor) {
-  __shared__ double factors[kThreads];
-  __shared__ int64_t nodes[kThreads];
-  if (!__syncthreads_or(factor != 0.0)) return;
-  factors[threadIdx.x] = factor;
-  nodes[threadIdx.x] = u - tree.pixels;
-  __syncthreads();
-  double* terms = gradients.self_terms + blockIdx.x * int64_t(tree.channels + 1);
-  for (int c = threadIdx.x; c <= tree.channels; c += kThreads) {
-    double total = terms[c];
-    for (int i = 0; i < kThreads; ++i) {
-      if (factors[i] == 0.0) continue;
-      total += c == tree.channels ? factors[i] : factors[i] * static_cast<double>(tree.variance[nodes[i] * tree.channels + c]);
+template <int D>
+__device__ __forceinline__ PickedEdge picked_edge(const Tree& tree, int64_t u, int64_t v, const ChildMoments& child) {
+  const bool itself = u == v;
+  const Box box = itself ? tree.box[u] : unite(tree.box[u], tree.box[v]);
+  const double shape = compactness_of(itself ? int64_t(tree.size[u]) : int64_t(tree.size[u]) + tree.size[v], box);
+  const double activation = itself ? self_activation(tree, child.variance) : 0.0;
+  const double similarity = itself ? sigmoid(activation) : gaussian<D>(tree, child.mean, tree.mean + v * channels_of<D>(tree));
+  return {blend(similarity, shape, tree.compactness),
+          itself ? sigmoid_factor(activation, tree.compactness) : gaussian_factor(similarity, tree.compactness)};
+}
+
+// Starts the gradients of node u: what selected regions, its parent and its own picked edge, to node v, give. Returns the high half of
+// the largest term that is left for v. Counts nodes from the first above the pixels.
+template <int D>
+__device__ __forceinline__ uint32_t start_gradients(const Tree& tree, const Gradients& gradients, const ParentGradient& parent, int64_t u,
+                                                    int64_t v, const Pull& pull, double back) {
+  uint32_t high = 0;
+  const int d = channels_of<D>(tree);
+  for (int c = 0; c < d; c += kPiece<D>) {
+    const Piece<D> f = read<D>(tree.mean + u * d + c), mean = read<D>(parent.mean + c), picked = read<D>(tree.mean + v * d + c);
+    const Piece<D> selected = take_sums<D>(gradients.sums + u * d + c, back);
+    Piece<D> to_mean = read<D>(parent.to_mean + c), to_variance = read<D>(parent.to_variance + c);
+#pragma unroll
+    for (int k = 0; k < kPiece<D>; ++k) {
+      const double edge = u == v ? 0.0 : pull.factor * (f.at[k] - picked.at[k]), difference = f.at[k] - mean.at[k];
+      to_mean.at[k] = __fma_rn(pull.share, __fma_rn(2.0 * difference, to_variance.at[k], to_mean.at[k]), selected.at[k]) + edge;
+      to_variance.at[k] *= pull.share;
+      if (u == v) to_variance.at[k] = __fma_rn(pull.factor, widen(tree.slope[c + k]), to_variance.at[k]);
+      high = max(high, high_magnitude(edge));
     }
-    terms[c] = total;
+    write<D>(gradients.mean + u * d + c, to_mean);
+    write<D>(gradients.variance + u * d + c, to_variance);
   }
-  __syncthreads();
-}
-
-// Gradient to the picked edge's weight, as a factor to the difference of its ends, or to a self edge's activation.
-__device__ __forceinline__ double edge_factor(const Tree& tree, const ParentGradient& parent, int64_t u, const PickedEdge& edge, bool itself) {
-  const double to_alpha = alpha_gradient(parent, moments(tree, u), tree.channels);
-  const double to_weight = weight_gradient(to_alpha, size_of(tree, u), edge.weight);
-  return to_weight * (itself ? sigmoid_factor(edge.activation, tree.compactness) : gaussian_factor(edge.similarity, tree.compactness));
+  return high;
 }
 
 // Hands gradients of parents on to the regions [begin, end) of a level, and leaves the factors of their picked edges.
-__global__ void pull_regions(Tree tree, Gradients gradients, int64_t begin, int64_t end, bool by_size) {
-  const int d = tree.channels;
-  for (int64_t first = begin + int64_t(blockIdx.x) * kThreads; first < end; first += grid_size()) {
-    const int64_t u = first + threadIdx.x;
-    double self_factor = 0.0;
-    if (u < end) {
-      const int64_t v = tree.pick[u], row = (u - tree.pixels) * d;
-      const ParentGradient parent = parent_of(tree, gradients, u);
-      const PickedEdge edge = by_size ? PickedEdge{1.0, 0.0, 0.0} : picked_edge(tree, u, v);
-      const double alpha = by_size ? static_cast<double>(size_of(tree, u)) : alpha_of(size_of(tree, u), edge.weight), share = alpha / parent.alpha;
-      const double factor = by_size ? 0.0 : edge_factor(tree, parent, u, edge, u == v);
-      if (u == v) self_factor = factor;
-      gradients.factor[u - begin] = u == v ? 0.0 : factor;
-      for (int c = 0; c < d; ++c) {
-        const double f = tree.mean[row + c];
-        gradients.mean[row + c] += mean_gradient(parent, f, share, c);
-        gradients.variance[row + c] += share * parent.to_variance[c] + self_factor * static_cast<double>(tree.slope[c]);
-        if (u != v) note_largest(gradients.largest, factor * (f - static_cast<double>(tree.mean[(v - tree.pixels) * d + c])));
+template <int D>
+__global__ void pull_regions(Tree tree, Gradients gradients, const uint32_t* start, int64_t begin, int64_t end, bool by_size) {
+  const int64_t d = channels_of<D>(tree);
+  const double back = fixed_point(__uint_as_float(*start), tree.num_pixels).back;
+  uint32_t high = 0;
+  for (int64_t node = begin + grid_thread(); node < end; node += grid_size()) {
+    const int64_t u = node - tree.pixels, v = tree.pick[node] - tree.pixels;
+    const ChildMoments child{tree.mean + u * d, tree.variance + u * d, 1};
+    const ParentGradient parent = parent_of<D>(tree, gradients, node);
+    const double size = widen(static_cast<uint32_t>(tree.size[u]));
+    const Pull pull = by_size ? Pull{size * reciprocal(parent.alpha), 0.0}
+                              : pull_of<D>(tree, parent, child, size, picked_edge<D>(tree, u, v, child));
+    gradients.factor[node - begin] = pull.factor;
+    high = max(high, start_gradients<D>(tree, gradients, parent, u, v, pull, back));
+  }
+  note_largest(gradients.largest, high);
+}
+
+// Nodes that the threads of a block of push_edges take, each its channels.
+__host__ __device__ inline int nodes_a_block(int channels) { return channels < kThreads ? kThreads / channels : 1; }
+
+// Takes the terms of edges from the nodes that were picked, and adds up those of self edges. A thread keeps to a channel.
+template <int D>
+__global__ void push_edges(Tree tree, Gradients gradients, int64_t begin, int64_t end) {
+  const int d = channels_of<D>(tree), nodes = nodes_a_block(d), lanes = min(d, kThreads), lane = threadIdx.x % lanes;
+  const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), end - begin);
+  if (threadIdx.x >= nodes * lanes) return;
+  const int64_t cell = int64_t(blockIdx.x) * nodes + threadIdx.x / lanes, cells = int64_t(kMaxBlocks) * nodes;
+  for (int64_t node = begin + cell; node < end; node += int64_t(gridDim.x) * nodes) {
+    const double factor = gradients.factor[node - begin];
+    if (factor == 0.0) continue;
+    const int64_t u = node - tree.pixels, v = tree.pick[node] - tree.pixels;
+    for (int c = lane; c < d; c += lanes) {
+      if (u == v) {
+        gradients.self_terms[c * cells + cell] += factor * widen(tree.variance[u * d + c]);
+      } else {
+        const double term = factor * (widen(tree.mean[u * d + c]) - widen(tree.mean[v * d + c]));
+        if (term != 0.0) add_atomically(gradients.sums + v * d + c, round_to_int64(-term * unit.forward));
       }
     }
-    add_self_terms(tree, gradients, u, self_factor);
+    if (u == v && lane == 0) gradients.self_terms[d * cells + cell] += factor;
   }
 }
 
-__global__ void push_edges(Tree tree, Gradients gradients, int64_t begin, int64_t end) {
-  const int d = tree.channels;
-  const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), 2 * (end - begin));
-  for (int64_t i = grid_thread(); i < (end - begin) * d; i += grid_size()) {
-    const double factor = gradients.factor[i / d];
-    if (factor == 0.0) continue;
-    const int64_t row = (begin - tree.pixels) * d + i, other = (int64_t(tree.pick[begin + i / d]) - tree.pixels) * d + i % d;
-    const double term = factor * (static_cast<double>(tree.mean[row]) - static_cast<double>(tree.mean[other]));
-    const auto amount = static_cast<unsigned long long>(round_to_int64(term * unit.forward));
-    atomicAdd(reinterpret_cast<unsigned long long*>(gradients.sums + row), amount);
-    atomicAdd(reinterpret_cast<unsigned long long*>(gradients.sums + other), 0ULL - amount);
+// Adds the sums of rows [begin, end) to the gradients of the means.
+__global__ void settle(Gradients gradients, int64_t begin, int64_t end, int64_t terms) {
+  const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), terms);
+  const bool finite = unit.back == unit.back;
+  for (int64_t i = begin + grid_thread(); i < end; i += grid_size()) {
+    const int64_t sum = gradients.sums[i];
+    if (sum != 0 || !finite) gradients.mean[i] += static_cast<double>(sum) * unit.back;
   }
 }
 
 // Pixels have at most four neighbours that can have picked them, so they gather; first their shares of their parents and the factors of
 // their picked edges.
-__global__ void weigh_pixels(Tree tree, Gradients gradients, double* share, bool by_size) {
+template <int D>
+__global__ void __launch_bounds__(kThreads, 4) weigh_pixels(Tree tree, Gradients gradients, double* share, bool by_size) {
+  const int64_t d = channels_of<D>(tree);
+  const double shape = compactness_of(2, Box{0, 0, 0, 1});  // every picked pixel is a neighbour
   for (int64_t u = grid_thread(); u < tree.pixels; u += grid_size()) {
     const int64_t v = tree.pick[u];
-    const ParentGradient parent = parent_of(tree, gradients, u);
-    const PickedEdge edge = by_size ? PickedEdge{1.0, 0.0, 0.0} : picked_edge(tree, u, v);
-    share[u] = (by_size ? 1.0 : alpha_of(1, edge.weight)) / parent.alpha;
-    gradients.factor[u] = u == v ? 0.0 : edge_factor(tree, parent, u, edge, false);
+    const ParentGradient parent = parent_of<D>(tree, gradients, u);
+    const ChildMoments child{tree.features + u * d, nullptr, 1};
+    const double similarity = gaussian<D>(tree, child.mean, tree.features + v * d);
+    const PickedEdge edge{blend(similarity, shape, tree.compactness), gaussian_factor(similarity, tree.compactness)};
+    const Pull pull = by_size ? Pull{reciprocal(parent.alpha), 0.0} : pull_of<D>(tree, parent, child, 1.0, edge);
+    share[u] = pull.share;
+    gradients.factor[u] = pull.factor;
   }
 }
 
-__global__ void gather_pixels(Tree tree, Gradients gradients, const double* share) {
-  const int d = tree.channels;
-  for (int64_t i = grid_thread(); i < tree.pixels * d; i += grid_size()) {
-    const int64_t u = i / d;
-    const int c = static_cast<int>(i - u * d);
-    const double f = widen(tree.features[i]);
-    double total = widen(gradients.pixels[i]) + mean_gradient(parent_of(tree, gradients, u), f, share[u], c);
-    total += gradients.factor[u] * (f - widen(tree.features[int64_t(tree.pick[u]) * d + c]));
-    // A pixel of another image or row never picks u, so borders need no check of their own. In an image one pixel wide, left and up are
-    // the same neighbour.
-    const int64_t neighbour[4] = {u - tree.width, tree.width > 1 ? u - 1 : -1, tree.width > 1 ? u + 1 : -1, u + tree.width};
-    for (int64_t other : neighbour)
-      if (other >= 0 && other < tree.pixels && tree.pick[other] == u)
-        total -= gradients.factor[other] * (widen(tree.features[other * d + c]) - f);
-    gradients.pixels[i] = static_cast<float>(total);
+// Factors of the edges of pixel u to its upper, left, right and lower neighbours, where these picked it. A pixel of another image or row
+// never does, so borders need no check of their own. In an image one pixel wide, left and up are the same neighbour.
+struct Pickers {
+  int32_t pixel[4];
+  double factor[4];
+};
+
+__device__ __forceinline__ Pickers pickers_of(const Tree& tree, const Gradients& gradients, int32_t u) {
+  const bool wide = tree.width > 1;
+  Pickers pickers{{u - tree.width, wide ? u - 1 : -1, wide ? u + 1 : -1, u + tree.width}, {}};
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int32_t other = pickers.pixel[n];
+    pickers.factor[n] = other >= 0 && other < tree.pixels && tree.pick[other] == u ? gradients.factor[other] : 0.0;
+  }
+  return pickers;
+}
+
+template <int D>
+__global__ void __launch_bounds__(kThreads, 4) gather_pixels(Tree tree, Gradients gradients, const double* share) {
+  const int d = channels_of<D>(tree);
+  for (int64_t u = grid_thread(); u < tree.pixels; u += grid_size()) {
+    const ParentGradient parent = parent_of<D>(tree, gradients, u);
+    const Pickers pickers = pickers_of(tree, gradients, static_cast<int32_t>(u));
+    const double own = gradients.factor[u], part = share[u];
+    const float* picked = tree.features + int64_t(tree.pick[u]) * d;
+    for (int c = 0; c < d; c += kPiece<D>) {
+      const Piece<D> f = read<D>(tree.features + u * d + c), mean = read<D>(parent.mean + c), v = read<D>(picked + c);
+      Piece<D> total = read<D>(parent.to_mean + c);
+      const Piece<D> to_variance = read<D>(parent.to_variance + c);
+#pragma unroll
+      for (int k = 0; k < kPiece<D>; ++k)
+        total.at[k] = __fma_rn(own, f.at[k] - v.at[k], part * __fma_rn(2.0 * (f.at[k] - mean.at[k]), to_variance.at[k], total.at[k]));
+#pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        if (pickers.factor[n] == 0.0) continue;
+        const Piece<D> other = read<D>(tree.features + int64_t(pickers.pixel[n]) * d + c);
+#pragma unroll
+        for (int k = 0; k < kPiece<D>; ++k) total.at[k] = __fma_rn(pickers.factor[n], f.at[k] - other.at[k], total.at[k]);
+      }
+      write<D>(gradients.pixels + u * d + c, total);
+    }
   }
 }
 
-__global__ void sum_self_terms(const double* terms, int blocks, int channels, float* slope, float* bias) {
-  for (int c = threadIdx.x; c <= channels; c += blockDim.x) {
-    double total = 0.0;
-    for (int block = 0; block < blocks; ++block) total += terms[block * int64_t(channels + 1) + c];
-    *(c == channels ? bias : slope + c) = static_cast<float>(total);
+// A block adds up the cells of one channel of the slope, or of the bias, always in the same order.
+__global__ void sum_self_terms(const double* terms, int64_t cells, int channels, float* slope, float* bias) {
+  __shared__ double shares[kThreads];
+  const int c = blockIdx.x;
+  double total = 0.0;
+#pragma unroll 8
+  for (int64_t i = threadIdx.x; i < cells; i += kThreads) total += terms[c * cells + i];
+  shares[threadIdx.x] = total;
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) shares[threadIdx.x] += shares[threadIdx.x + half];
   }
+  if (threadIdx.x == 0) *(c == channels ? bias : slope + c) = static_cast<float>(shares[0]);
+}
+
+template <class T>
+T* buffer(std::vector<Tensor>& keep, const Tensor& like, int64_t count) {
+  keep.push_back(empty_on(like, {count * static_cast<int64_t>(sizeof(T))}, ScalarType::Byte));
+  return mutable_data<T>(keep.back());
 }
 
 template <class T>
 T* cleared(std::vector<Tensor>& keep, const Tensor& like, int64_t count, cudaStream_t stream) {
-  keep.push_back(empty_on(like, {count * static_cast<int64_t>(sizeof(T))}, ScalarType::Byte));
-  check(cudaMemsetAsync(keep.back().data_ptr(), 0, count * sizeof(T), stream), "clearing a buffer");
-  return mutable_data<T>(keep.back());
+  T* memory = buffer<T>(keep, like, count);
+  check(cudaMemsetAsync(memory, 0, count * sizeof(T), stream), "clearing a buffer");
+  return memory;
+}
+
+// Whether rows are eight channels of which four can be read at a time.
+bool has_eight(const Tree& tree) {
+  const auto address = [](const float* row) { return reinterpret_cast<uintptr_t>(row); };
+  return tree.channels == 8 && (address(tree.features) | address(tree.mean) | address(tree.variance)) % sizeof(float4) == 0;
 }
 
 }  // namespace
@@ -229,32 +343,33 @@ std::tuple<Tensor, Tensor, Tensor> tree_mean_backward_cuda(
   const Tensor to_features = empty_on(features, {batch, height, width, d}, ScalarType::Float);
   const Tensor to_slope = empty_on(features, {d}, ScalarType::Float), to_bias = empty_on(features, {}, ScalarType::Float);
   std::vector<Tensor> keep;
-  check(cudaMemsetAsync(to_features.data_ptr(), 0, pixels * d * sizeof(float), stream), "clearing the gradient");
+  const int64_t cells = int64_t(kMaxBlocks) * nodes_a_block(tree.channels);
   // One cell of `largest` a level and one for the start, so that none has to be cleared in between.
-  Gradients gradients{cleared<double>(keep, features, rows, stream), cleared<double>(keep, features, rows, stream),
-                      cleared<double>(keep, features, pixels, stream), cleared<int64_t>(keep, features, rows, stream),
-                      cleared<uint32_t>(keep, features, levels + 1, stream),
-                      cleared<double>(keep, features, kMaxBlocks * (d + 1), stream), mutable_data<float>(to_features)};
+  Gradients gradients{buffer<double>(keep, features, rows), buffer<double>(keep, features, rows), buffer<double>(keep, features, pixels),
+                      cleared<int64_t>(keep, features, rows, stream), cleared<uint32_t>(keep, features, levels + 1, stream),
+                      cleared<double>(keep, features, cells * (d + 1), stream), mutable_data<float>(to_features)};
+  const uint32_t* start = gradients.largest;
+  const int64_t* starts = data<int64_t>(level_starts);
   largest_gradient<<<blocks_for(regions * d), kThreads, 0, stream>>>(data<float>(grad), regions * d, gradients.largest);
   start_nodes<<<blocks_for(regions * d), kThreads, 0, stream>>>(tree, gradients, data<float>(grad), data<int32_t>(node), regions);
-  settle<<<blocks_for(rows), kThreads, 0, stream>>>(gradients, 0, rows, tree.num_pixels);
-  const int64_t* starts = data<int64_t>(level_starts);
+  const int64_t roots = (starts[levels - 1] - pixels) * d;
+  start_roots<<<blocks_for(rows - roots), kThreads, 0, stream>>>(gradients, roots, rows, tree.num_pixels);
+  const bool eight = has_eight(tree);
   for (int64_t level = levels - 2; level >= 1; --level) {
     const int64_t begin = starts[level], end = starts[level + 1];
     const bool by_size = level == levels - 2;
     gradients.largest += 1;
-    pull_regions<<<blocks_for(end - begin), kThreads, 0, stream>>>(tree, gradients, begin, end, by_size);
+    (eight ? pull_regions<8> : pull_regions<0>)<<<blocks_for(end - begin), kThreads, 0, stream>>>(tree, gradients, start, begin, end, by_size);
     if (by_size) continue;
-    push_edges<<<blocks_for((end - begin) * d), kThreads, 0, stream>>>(tree, gradients, begin, end);
-    settle<<<blocks_for((end - begin) * d), kThreads, 0, stream>>>(gradients, (begin - pixels) * d, (end - pixels) * d, 2 * (end - begin));
+    (eight ? push_edges<8> : push_edges<0>)<<<blocks_for((end - begin) * d), kThreads, 0, stream>>>(tree, gradients, begin, end);
+    settle<<<blocks_for((end - begin) * d), kThreads, 0, stream>>>(gradients, (begin - pixels) * d, (end - pixels) * d, end - begin);
   }
-  const bool pixels_by_size = levels == 2;
-  keep.push_back(empty_on(features, {pixels}, ScalarType::Double));
-  double* share = mutable_data<double>(keep.back());
-  weigh_pixels<<<blocks_for(pixels), kThreads, 0, stream>>>(tree, gradients, share, pixels_by_size);
-  gather_pixels<<<blocks_for(pixels * d), kThreads, 0, stream>>>(tree, gradients, share);
-  sum_self_terms<<<1, kThreads, 0, stream>>>(gradients.self_terms, kMaxBlocks, static_cast<int>(d), mutable_data<float>(to_slope),
-                                             mutable_data<float>(to_bias));
+  double* share = buffer<double>(keep, features, pixels);
+  (eight ? weigh_pixels<8> : weigh_pixels<0>)<<<blocks_for(pixels), kThreads, 0, stream>>>(tree, gradients, share, levels == 2);
+  (eight ? gather_pixels<8> : gather_pixels<0>)<<<blocks_for(pixels), kThreads, 0, stream>>>(tree, gradients, share);
+  add_to_pixels<<<blocks_for(regions * d), kThreads, 0, stream>>>(tree, gradients, data<float>(grad), data<int32_t>(node), regions);
+  sum_self_terms<<<static_cast<unsigned>(d + 1), kThreads, 0, stream>>>(gradients.self_terms, cells, tree.channels, mutable_data<float>(to_slope),
+                                                                 mutable_data<float>(to_bias));
   check(cudaGetLastError(), "launching the gradient of the tree's means");
   return {to_features, to_slope, to_bias};
 }
