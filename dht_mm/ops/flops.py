@@ -26,11 +26,10 @@ def pixel_features(inputs: Shapes, outputs: Shapes) -> int:
 
 
 def project(inputs: Shapes, outputs: Shapes) -> int:
-    """Both steps; the layers are those of pixels, then two of cells."""
-    batch, hidden, height, width = outputs[0]
-    wide, taps = inputs[1][6][0], prod(inputs[1][6][1:])
+    """Both steps. The shapes of the layers follow from the channels; some counters do not see into lists of tensors."""
+    (_, channels, *_), (batch, hidden, height, width) = inputs[0], outputs[0]
     cells = [batch, hidden, ceil(height / 4), ceil(width / 4)]
-    return coarse_features([inputs[0], [wide, taps]], [cells]) + pixel_features(inputs, outputs)
+    return coarse_features([inputs[0], [4 * hidden, 4 * channels]], [cells]) + pixel_features(inputs, outputs)
 
 
 def exact_linear(inputs: Shapes, outputs: Shapes) -> int:

@@ -59,12 +59,11 @@ def test_counters_agree_on_the_tokenizer():
     torch.manual_seed(0)
     model = make_model(dict(embed_dims=16, num_layers=1, num_heads=2), tokenizer=DHTTokenizer(token_budget=dict(mode='soft')))
     images = torch.randn(1, CHANNELS, 32, 40)
-    ours = ('coarse_features', 'pixel_features', 'exact_linear', 'build_hierarchy', 'region_mean', 'region_pixels')
+    ours = ('project', 'exact_linear', 'build_hierarchy', 'region_mean', 'region_pixels')
     torchs, mmengines = by_torch(model, images), by_mmengine(model, images)
     assert all(torchs[op] == mmengines[op] > 0 for op in ours)
     pixels, coarse = 32 * 40, 80  # one coarse value for 4 x 4 pixels
-    assert torchs['pixel_features'] == pixels * 8 * (3 + 4)
-    assert torchs['coarse_features'] == coarse * (4 * 12 * 32 + 4 * 32 * 8)
+    assert torchs['project'] == pixels * 8 * (3 + 4) + coarse * (4 * 12 * 32 + 4 * 32 * 8)
 
 
 def test_training_counts_the_gradient_of_attention():

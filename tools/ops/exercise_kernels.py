@@ -32,7 +32,7 @@ def photograph_like(batch: int, channels: int, height: int, width: int) -> Tenso
 
 
 def exercise(images: Tensor, hidden_channels: int, budget: dict | None, norm_eval: bool) -> None:
-    """One training step from images to tokens and back, and to a feature map."""
+    """One training step from images to tokens and back, and to a feature map; then evaluation."""
     channels = images.shape[1]
     tokenizer = DHTTokenizer(channels, hidden_channels, compactness=0.01, token_budget=budget, norm_eval=norm_eval).to(images.device)
     features = RegionFeatures(channels, 8, 4, gradient=True).to(images.device)
@@ -41,6 +41,8 @@ def exercise(images: Tensor, hidden_channels: int, budget: dict | None, norm_eva
     tokens = embedding(features(images, partition, mean_shift(images, partition)), partition)
     cells = pool_cells(tokens[:partition.total_regions], partition.labels, partition.offsets, 4)
     (tokens.square().sum() + cells.square().sum()).backward()
+    with torch.no_grad():
+        tokenizer.eval()(images)
 
 
 def main() -> None:
