@@ -34,25 +34,33 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return (blobs + 0.1 * torch.randn(shape, generator=generator)).cuda()
 
 
-def front(images: Tensor, **options) -> tuple[torch.nn.Module, list[Tensor]]:
-    """Tokens of images and the gradients of a sum over them."""
-    torch.manual_seed(0)
-    tokenizer = DHTTokenizer(compactness=0.01, **options).cuda().train()
-    features = RegionFeatures(3, 8, 4, gradient=True).cuda()
-    embedding = RegionEmbedding(features.dims, 32).cuda()
-    module = torch.nn.ModuleList([tokenizer, features, embedding])
-    partition = tokenizer(images)
-    tokens = embedding(features(images, partition, mean_shift(images, partition)), partition)
-    tokens.square().sum().backward()
-    return tokens.detach(), [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+class Front(torch.nn.Module):
+    """Everything in front of a transformer's blocks."""
+
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokenizer = DHTTokenizer(compactness=0.01, **options).train()
+        self.features = RegionFeatures(3, 8, 4, gradient=True)
+        self.embedding = RegionEmbedding(self.features.dims, 32)
+        self.cuda()
+
+    def step(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Tokens of images and the gradients of a sum over them."""
+        self.zero_grad()
+        partition = self.tokenizer(images)
+        tokens = self.embedding(self.features(images, partition, mean_shift(images, partition)), partition)
+        tokens.square().sum().backward()
+        return tokens.detach(), [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
 
 
 @pytest.mark.parametrize('options', [dict(), dict(norm_eval=True)])
 def test_a_training_step_waits_only_where_regions_are_counted(options: dict):
     images = draw(2, 3, 40, 56)
-    front(images, **options)
+    front = Front(**options)
+    front.step(images)
     with no_waiting():
-        front(images, **options)
+        front.step(images)
 
 
 def test_a_tokenizer_of_fixed_capacity_never_waits():
@@ -71,18 +79,18 @@ def test_a_tokenizer_of_fixed_capacity_never_waits():
 def test_twenty_runs_give_the_same_bits(norm_eval: bool):
     images = draw(4, 3, 96, 120)
     results = {(bytes(tokens.cpu().numpy()), *(bytes(grad.cpu().numpy()) for grad in grads))
-               for tokens, grads in (front(images, norm_eval=norm_eval) for _ in range(20))}
+               for tokens, grads in (Front(norm_eval=norm_eval).step(images) for _ in range(20))}
     assert len(results) == 1
 
 
 def test_works_on_another_stream():
     images = draw(2, 3, 48, 40)
-    expected, stream = front(images), torch.cuda.Stream()
+    expected, stream, front = Front().step(images), torch.cuda.Stream(), Front()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         torch.cuda._sleep(10_000_000)  # work on the default stream would overtake this
         copy = images.clone()
-        actual = front(copy)
+        actual = front.step(copy)
     stream.synchronize()
     assert torch.equal(actual[0], expected[0])
     assert all(torch.equal(found, reference) for found, reference in zip(actual[1], expected[1], strict=True))
