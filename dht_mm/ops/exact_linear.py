@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import use_ext
+from .checks import check_devices
 from .reference import exact_linear as reference
 
 
@@ -24,6 +25,7 @@ def exact_linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if rows.dim() != 2 or weight.dim() != 2 or rows.shape[1] != weight.shape[1] or bias.shape != weight.shape[:1]:
         raise ValueError(f'rows, weight and bias must be [R, K], [O, K] and [O], got {tuple(rows.shape)}, {tuple(weight.shape)} and '
                          f'{tuple(bias.shape)}')
+    check_devices(rows=rows, weight=weight, bias=bias)
     return _exact_linear(rows, weight, bias)
 
 

@@ -28,7 +28,7 @@ def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_
         TypeError: ``labels`` or ``offsets`` are not integers.
         ValueError: The shapes do not fit together, or ``bins`` is not a positive integer.
     """
-    check_labels(labels, offsets)
+    check_labels(labels, offsets, gradient=gradient)
     check_positive(bins=bins)
     if gradient.dim() != 4 or gradient.shape[1] != 2 or (gradient.shape[0], *gradient.shape[2:]) != labels.shape:
         raise ValueError(f'gradient must be [B, 2, H, W] for labels of {tuple(labels.shape)}, got {tuple(gradient.shape)}')

@@ -41,7 +41,7 @@ def hard_merge(image: Tensor, labels: Tensor, offsets: Tensor, size: Tensor, tar
         TypeError: ``labels`` or ``offsets`` are not integers.
         ValueError: ``target`` is out of range, or a shape does not fit.
     """
-    check_labels(labels, offsets)
+    check_labels(labels, offsets, image=image, size=size)
     check_positive(target=target)
     if image.dim() != 4 or not image.is_floating_point() or (image.shape[0], *image.shape[2:]) != labels.shape:
         raise ValueError(f'image must be a float [B, C, H, W] for labels of {tuple(labels.shape)}, got {image.dtype} of shape '

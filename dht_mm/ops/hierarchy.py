@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .backend import use_ext
+from .checks import check_devices
 from .reference import hierarchy as reference
 from .reference.criterion import PENALTIES
 from .reference.edge_weight import KERNELS
@@ -91,6 +92,7 @@ def check_features(features: Tensor, slope: Tensor, bias: Tensor) -> None:
     if features.dim() != 4 or features.numel() == 0 or features.dtype not in (torch.float32, torch.float64):
         raise ValueError(f'features must be a non-empty [B, d, H, W] of float32 or float64, got {features.dtype} of shape '
                          f'{tuple(features.shape)}')
+    check_devices(features=features, slope=slope, bias=bias)
     if slope.shape != features.shape[1:2] or bias.dim() != 0:
         raise ValueError(f'slope and bias must be [{features.shape[1]}] and [], got {tuple(slope.shape)} and {tuple(bias.shape)}')
 

@@ -24,7 +24,7 @@ def pool_cells(tokens: Tensor, labels: Tensor, offsets: Tensor, stride: int) -> 
         TypeError: ``labels`` or ``offsets`` are not integers.
         ValueError: The shapes do not fit together, or ``stride`` is not a positive integer.
     """
-    check_labels(labels, offsets)
+    check_labels(labels, offsets, tokens=tokens)
     check_positive(stride=stride)
     if tokens.dim() != 2 or not tokens.is_floating_point():
         raise ValueError(f'tokens must be a float [R, D], got {tokens.dtype} of shape {tuple(tokens.shape)}')

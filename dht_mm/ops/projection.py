@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .backend import use_ext
+from .checks import check_devices
 from .reference import projection as reference
 from .reference import projection_gradient
 from .reference.gradients import gradients
@@ -33,6 +34,7 @@ def project(image: Tensor, layers: Sequence[Sequence[Tensor]], eps: Sequence[flo
     Raises:
         ValueError: The shapes do not fit together.
     """
+    check_devices(image=image, fine=layers[0][0], coarse1=layers[1][0], coarse2=layers[2][0])
     image_channels, channels = image.shape[1], len(layers[0][0])
     sizes = ((channels, image_channels), (4 * channels, 4 * image_channels), (channels, 16 * channels))
     for name, layer, (outputs, inputs) in zip(('fine', 'coarse1', 'coarse2'), layers, sizes, strict=True):
@@ -75,6 +77,7 @@ def coarse_features(image: Tensor, coarse1: Linear, coarse2: Linear) -> Tensor:
     Raises:
         ValueError: The shapes do not fit together.
     """
+    check_devices(image=image, coarse1=coarse1[0], coarse2=coarse2[0])
     channels = coarse2[0].shape[0]
     _check_linear('coarse1', coarse1, 4 * channels, 4 * image.shape[1])
     _check_linear('coarse2', coarse2, channels, 16 * channels)
@@ -95,6 +98,7 @@ def pixel_features(image: Tensor, coarse: Tensor, fine: Linear) -> Tensor:
     Raises:
         ValueError: The shapes do not fit together.
     """
+    check_devices(image=image, coarse=coarse, fine=fine[0])
     batch, in_channels, height, width = image.shape
     channels = len(fine[1])
     _check_linear('fine', fine, channels, in_channels)
@@ -116,6 +120,7 @@ def fold_norm(weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, mean: T
         variance: ``[O]``, running variance or the batch's (not corrected for its degrees of freedom).
         eps: The norm's epsilon.
     """
+    check_devices(weight=weight, bias=bias, gamma=gamma, beta=beta, mean=mean, variance=variance)
     return _fold_norm(weight, bias, gamma, beta, mean, variance, eps)
 
 

@@ -26,7 +26,7 @@ def region_mean(features: Tensor, labels: Tensor, offsets: Tensor, size: Tensor)
         TypeError: ``features`` is not floating point, or ``labels`` or ``offsets`` are not integers.
         ValueError: The shapes do not fit together.
     """
-    check_labels(labels, offsets)
+    check_labels(labels, offsets, features=features, size=size)
     if not features.is_floating_point():
         raise TypeError(f'features must be floating point, got {features.dtype}')
     if features.dim() != 4 or (features.shape[0], *features.shape[2:]) != labels.shape:

@@ -35,7 +35,7 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
         TypeError: ``labels`` or ``offsets`` are not integers.
         ValueError: ``target`` or ``kernel`` is out of range, or a shape does not fit.
     """
-    check_labels(labels, offsets)
+    check_labels(labels, offsets, size=size, bbox=bbox, color=color)
     check_positive(target=target)
     if kernel not in KERNELS:
         raise ValueError(f'kernel must be one of {sorted(KERNELS)}, got {kernel!r}')

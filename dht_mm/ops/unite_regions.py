@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_labels
+from .checks import check_devices, check_labels
 from .reference import unite_regions as reference
 
 
@@ -27,7 +27,7 @@ def unite_regions(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, p
         TypeError: ``labels`` or ``offsets`` are not integers.
         ValueError: The shapes do not fit together.
     """
-    check_labels(labels, offsets)
+    check_labels(labels, offsets, size=size, bbox=bbox, parent=parent, merged_offsets=merged_offsets)
     if size.dim() != 1 or parent.shape != size.shape or bbox.shape != (len(size), 4) or merged_offsets.shape != offsets.shape:
         raise ValueError(f'size, parent, bbox and merged_offsets must be [R], [R], [R, 4] and [B + 1], got {tuple(size.shape)}, '
                          f'{tuple(parent.shape)}, {tuple(bbox.shape)} and {tuple(merged_offsets.shape)}')
@@ -54,6 +54,7 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     if mean.dim() != 2 or not mean.is_floating_point() or size.shape != mean.shape[:1] or parent.shape != size.shape:
         raise ValueError(f'mean, size and parent must be a float [R, D], [R] and [R], got {mean.dtype} {tuple(mean.shape)}, '
                          f'{tuple(size.shape)} and {tuple(parent.shape)}')
+    check_devices(mean=mean, offsets=offsets, size=size, parent=parent, united_size=united_size)
     return _united_mean(mean, offsets, size, parent, united_size, num_pixels)
 
 

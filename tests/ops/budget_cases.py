@@ -38,10 +38,10 @@ def draw_partition(seed: int, batch: int = 3, height: int = 11, width: int = 9) 
 def image_of(partition: Partition, image: int) -> Partition:
     """One image of a batch as a partition of its own."""
     rows = slice(int(partition.offsets[image]), int(partition.offsets[image + 1]))
+    offsets = torch.tensor([0, rows.stop - rows.start], dtype=torch.int32, device=partition.offsets.device)
     return Partition(
-        partition.labels[image:image + 1], partition.num_regions[image:image + 1],
-        torch.tensor([0, rows.stop - rows.start]).int(), partition.bbox[rows], partition.size[rows], partition.mean,
-        partition.color[rows])
+        partition.labels[image:image + 1], partition.num_regions[image:image + 1], offsets, partition.bbox[rows], partition.size[rows],
+        partition.mean, partition.color[rows])
 
 
 def of_images(partition: Partition, parent: Tensor) -> list[list[int]]:
