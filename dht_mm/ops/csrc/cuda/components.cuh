@@ -14,13 +14,16 @@ constexpr int32_t kSquare = 32, kSquarePixels = kSquare * kSquare;
 struct Square {
   int32_t root[kSquarePixels];    // local root; kOutside for a pixel that picked one outside
   int32_t smallest[kSquarePixels], members[kSquarePixels];
+  bool leaves[kSquarePixels];     // whether the pixel picked one outside, or one outside picked it
   bool open[kSquarePixels];       // of local roots: whether the component goes on outside
 };
 
 constexpr int32_t kOutside = -1;
 
 // Follows a path of picks to its root: a node that picked itself, or the smaller of two that picked each other, or the last node of the
-// square. Every thread shortens its own entry only, and only to nodes further along the path, so others profit and nobody goes astray.
+// square. To shorten paths on the way pays where they are long: every thread does so with its own entry only, and only to nodes further
+// along the path, so others profit and nobody goes astray.
+template <bool Shorten>
 __device__ __forceinline__ int32_t chase(volatile int32_t* path, int32_t u) {
   int32_t node = u, above = path[u];
   if (above == kOutside) return u;
@@ -33,7 +36,7 @@ __device__ __forceinline__ int32_t chase(volatile int32_t* path, int32_t u) {
     }
     node = above;
     above = beyond;
-    if (node != above) path[u] = above;
+    if (Shorten && node != above) path[u] = above;
   }
   return above;
 }
@@ -54,7 +57,7 @@ __device__ __forceinline__ int32_t place_in(const Corner& corner, const Shape& s
   return y >= 0 && y < kSquare && x >= 0 && x < kSquare ? y * kSquare + x : kOutside;
 }
 
-// Reads the picks of a square, and opens pixels whose path leaves it or that pixels around it picked.
+// Reads the picks of a square, and marks pixels that picked one outside or that pixels around it picked.
 __device__ __forceinline__ void load_square(const Forest& forest, const Shape& shape, const Corner& corner, Square& square) {
   const auto exists = [&](int32_t y, int32_t x) {
     return corner.top + y >= 0 && corner.top + y < shape.height && corner.left + x >= 0 && corner.left + x < shape.width;
@@ -62,7 +65,8 @@ __device__ __forceinline__ void load_square(const Forest& forest, const Shape& s
   for (int32_t i = threadIdx.x; i < kSquarePixels; i += kThreads) {
     const int32_t y = i / kSquare, x = i % kSquare;
     square.root[i] = exists(y, x) ? place_in(corner, shape, forest.pick[corner.pixel(shape.width, y, x)]) : i;
-    square.open[i] = square.root[i] == kOutside;
+    square.leaves[i] = square.root[i] == kOutside;
+    square.open[i] = false;
     square.smallest[i] = INT32_MAX;
     square.members[i] = 0;
   }
@@ -72,7 +76,7 @@ __device__ __forceinline__ void load_square(const Forest& forest, const Shape& s
     const int32_t y = side < 2 ? across : along, x = side < 2 ? along : across;
     if (!exists(y, x)) continue;
     const int32_t picked = place_in(corner, shape, forest.pick[corner.pixel(shape.width, y, x)]);
-    if (picked != kOutside) square.open[picked] = true;
+    if (picked != kOutside) square.leaves[picked] = true;
   }
   __syncthreads();
 }
@@ -89,8 +93,8 @@ __global__ void find_local_components(Forest forest, Shape shape, Family family)
     int32_t root[kSquarePixels / kThreads], rank[kSquarePixels / kThreads];
     for (int k = 0; k < kSquarePixels / kThreads; ++k) {
       const int32_t i = threadIdx.x + k * kThreads;
-      root[k] = chase(square.root, i);
-      if (square.open[i]) square.open[root[k]] = true;
+      root[k] = chase<false>(square.root, i);
+      if (square.leaves[i]) square.open[root[k]] = true;
     }
     __syncthreads();
     for (int k = 0; k < kSquarePixels / kThreads; ++k) {
@@ -123,7 +127,7 @@ __global__ void find_components(const Counters* counters, int level, Family fami
   for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
     const int32_t u = static_cast<int32_t>(i);
     if (family.rank[u] != kUnranked) continue;
-    const int32_t root = chase(family.root, u);
+    const int32_t root = chase<true>(family.root, u);
     static_cast<volatile int32_t*>(family.root)[u] = root;
     Component* component = family.component + root;
     family.rank[u] = atomicAdd(&component->members_or_start, 1);
