@@ -41,7 +41,7 @@ OUTSIDE = dict.fromkeys(ROOMS, ('torch',)) | {
     'engine': ('torch', 'mmengine'),
 }
 TOOLKITS = {
-    'tokenizer': ('mmengine',),
+    'tokenizer': ('mmengine', 'skimage'),
     'backbones': ('mmengine',),
     'necks': ('mmengine',),
     'losses': (),
