@@ -24,24 +24,24 @@ class QuadtreeTokenizer(nn.Module):
     same on all devices: the choice of the squares uses sums of integers and single float64 operations.
 
     Args:
+        num_regions: The most regions of an image. Squares of the largest squared error are split first, and splitting ends before the
+            first one that leads to more. With ``threshold=0`` it ends 0 to 2 short of this, where the image has as much to split.
+            None splits all that ``threshold`` asks for.
         min_size: Side of the smallest squares in pixels; the others' are ``2^k`` times as long.
         threshold: Variance of a square's pixels, summed over channels in the unit of the (normalised) images, above which it is split.
-        num_regions: The most regions of an image. Squares of the largest squared error are then split first, and splitting ends before
-            the first one that leads to more. With ``threshold=0`` it ends 0 to 2 short of this, where the image has as much to split.
-            None splits all that ``threshold`` asks for.
 
     Raises:
         ValueError: An argument is out of its range.
     """
 
-    def __init__(self, min_size: int = 4, threshold: float = 0.05, num_regions: int | None = None):
+    def __init__(self, num_regions: int | None, min_size: int = 4, threshold: float = 0.0):
         super().__init__()
-        for name, value in dict(min_size=min_size, num_regions=1 if num_regions is None else num_regions).items():
+        for name, value in dict(num_regions=1 if num_regions is None else num_regions, min_size=min_size).items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f'{name} must be a positive integer, got {value!r}')
         if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not threshold >= 0:
             raise ValueError(f'threshold must be a number of at least 0, got {threshold!r}')
-        self.min_size, self.threshold, self.num_regions = min_size, threshold, num_regions
+        self.num_regions, self.min_size, self.threshold = num_regions, min_size, threshold
 
     def forward(self, images: Tensor) -> Partition:
         """``[B, C, H, W]`` float images to their partition; ``mean`` and ``color`` are the squares' mean pixels.

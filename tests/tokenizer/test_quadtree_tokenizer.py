@@ -20,35 +20,34 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_only_the_squares_around_a_dot_are_split():
-    rows = QuadtreeTokenizer(2, threshold=0.0)(DOT).labels[0].tolist()
+    rows = QuadtreeTokenizer(None, 2)(DOT).labels[0].tolist()
     assert rows[:4] == [[0, 0, 0, 0, 1, 1, 1, 1]] * 4
     assert rows[4:6] == [[2, 2, 3, 3, 4, 4, 4, 4]] * 2
     assert rows[6:] == [[5, 5, 6, 6, 4, 4, 4, 4]] * 2
-    assert QuadtreeTokenizer(1, threshold=0.0)(DOT).num_regions.tolist() == [10]
+    assert QuadtreeTokenizer(None, 1)(DOT).num_regions.tolist() == [10]
 
 
 def test_threshold_is_the_variance_of_the_pixels():
-    of_image, of_quarter = 1 / 64 * 63 / 64, 1 / 16 * 15 / 16
-    assert QuadtreeTokenizer(2, threshold=of_image * 1.01)(DOT).num_regions.tolist() == [1]
-    assert QuadtreeTokenizer(2, threshold=of_image * 0.99)(DOT).num_regions.tolist() == [7]
-    assert QuadtreeTokenizer(2, threshold=of_image * 0.99)(DOT.expand(1, 3, 8, 8) / 3**0.5).num_regions.tolist() == [7]
-    assert of_quarter > of_image
+    of_image = 1 / 64 * 63 / 64
+    assert QuadtreeTokenizer(None, 2, threshold=of_image * 1.01)(DOT).num_regions.tolist() == [1]
+    assert QuadtreeTokenizer(None, 2, threshold=of_image * 0.99)(DOT).num_regions.tolist() == [7]
+    assert QuadtreeTokenizer(None, 2, threshold=of_image * 0.99)(DOT.expand(1, 3, 8, 8) / 3**0.5).num_regions.tolist() == [7]
 
 
 @pytest.mark.parametrize(('target', 'regions'), [(1, 1), (3, 1), (4, 4), (6, 4), (7, 7), (9, 7), (10, 10), (64, 10)])
 def test_largest_error_is_split_first_up_to_the_target(target: int, regions: int):
-    assert QuadtreeTokenizer(1, threshold=0.0, num_regions=target)(DOT).num_regions.tolist() == [regions]
+    assert QuadtreeTokenizer(target, 1)(DOT).num_regions.tolist() == [regions]
 
 
 def test_target_is_split_in_the_order_of_squared_errors():
     image = torch.zeros(1, 1, 4, 4)
     image[0, 0, 0, 0], image[0, 0, 3, 3] = 1, 2
-    labels = QuadtreeTokenizer(1, threshold=0.0, num_regions=7)(image).labels[0].tolist()
+    labels = QuadtreeTokenizer(7, 1)(image).labels[0].tolist()
     assert labels == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 4], [2, 2, 5, 6]]
 
 
-@pytest.mark.parametrize('options', [dict(min_size=1, threshold=0.3), dict(min_size=3), dict(min_size=2, threshold=0.0, num_regions=20),
-                                     dict(min_size=100)])
+@pytest.mark.parametrize('options', [dict(num_regions=None, min_size=1, threshold=0.3), dict(num_regions=None, min_size=3),
+                                     dict(num_regions=20, min_size=2), dict(num_regions=9, min_size=100)])
 @pytest.mark.parametrize('shape', [(2, 3, 16, 24), (1, 1, 7, 5), (3, 6, 1, 1), (2, 3, 9, 1), (1, 2, 3, 70)])
 def test_partition_is_valid(shape: tuple[int, ...], options: dict):
     images = noise(*shape)
@@ -61,7 +60,7 @@ def test_partition_is_valid(shape: tuple[int, ...], options: dict):
 @given(height=st.integers(1, 40), width=st.integers(1, 40), min_size=st.integers(1, 5), target=st.integers(1, 60), seed=st.integers(0, 99))
 def test_target_is_kept_and_nearly_reached(height: int, width: int, min_size: int, target: int, seed: int):
     images = torch.randn(1, 2, height, width, generator=torch.Generator().manual_seed(seed))
-    regions = QuadtreeTokenizer(min_size, 0.0, target)(images).num_regions.item()
+    regions = QuadtreeTokenizer(target, min_size)(images).num_regions.item()
     most = -(-height // min_size) * -(-width // min_size)
     assert min(target - 2, most) <= regions <= min(target, most)
 
@@ -69,7 +68,7 @@ def test_target_is_kept_and_nearly_reached(height: int, width: int, min_size: in
 @pytest.mark.parametrize('target', [None, 30])
 def test_an_images_result_is_its_own(target: int | None):
     images = torch.stack([noise(3, 21, 34, seed=seed) * (seed + 1) for seed in range(3)])
-    tokenizer = QuadtreeTokenizer(2, 0.2, target)
+    tokenizer = QuadtreeTokenizer(target, 2, 0.2)
     together = tokenizer(images)
     assert len(set(together.num_regions.tolist())) > 1 or target
     for index in range(3):
@@ -79,7 +78,7 @@ def test_an_images_result_is_its_own(target: int | None):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_gpu_gives_the_labels_of_the_cpu():
     images = noise(4, 3, 101, 67)
-    for tokenizer in (QuadtreeTokenizer(2, 0.2), QuadtreeTokenizer(1, 0.0, 200)):
+    for tokenizer in (QuadtreeTokenizer(None, 2, 0.2), QuadtreeTokenizer(200, 1)):
         assert torch.equal(tokenizer(images.cuda()).labels.cpu(), tokenizer(images).labels)
 
 
@@ -93,10 +92,10 @@ def test_built_from_a_config():
     ('threshold', float('nan'), 'a number of at least 0'), ('threshold', '0', 'a number of at least 0')])
 def test_bad_options_are_named(option: str, value, kind: str):
     with pytest.raises(ValueError) as error:
-        QuadtreeTokenizer(**{option: value})
+        QuadtreeTokenizer(**dict(num_regions=9) | {option: value})
     assert str(error.value) == f'{option} must be {kind}, got {value!r}'
 
 
 def test_bad_images_are_named():
     with pytest.raises(ValueError, match='images must be finite, got 2 NaN or infinite values'):
-        QuadtreeTokenizer()(torch.full((1, 1, 1, 2), float('nan')))
+        QuadtreeTokenizer(9)(torch.full((1, 1, 1, 2), float('nan')))
