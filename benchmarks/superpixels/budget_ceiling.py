@@ -11,6 +11,7 @@ labelled pixels have, over the pixels of all images. BSDS500: means over images 
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from dht_mm.metrics import achievable_accuracy, boundary_recall, explained_varia
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
 from dht_mm.tokenizer.checkpoint import load_tokenizer
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools/analysis_tools'))
+from annotated_images import find_images  # noqa: E402
 
 IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 CAMVID_CLASSES = 11
@@ -57,19 +61,15 @@ def build_tokenizer(args: argparse.Namespace) -> DHTTokenizer:
     return tokenizer.to(args.device).eval()
 
 
-def load(folder: Path, read_truths: Callable[[Path], Sequence[np.ndarray]], tokenizer: DHTTokenizer,
-         args: argparse.Namespace) -> list[Sample]:
-    """Every ceil(n / images)-th image of a folder, tokenized."""
-    files = sorted(folder.glob('*.jpg'))
-    if not files:
-        raise SystemExit(f'--data must hold {folder.relative_to(args.data)}, but there are no .jpg files')
+def load(name: str, split: str, tokenizer: DHTTokenizer, args: argparse.Namespace) -> list[Sample]:
+    """Every ceil(n / images)-th image of a split, tokenized."""
     samples = []
-    for file in files[::-(-len(files) // args.images)]:
-        pixels = np.array(Image.open(file).convert('RGB'))
+    for annotated in find_images(args.data / name, split, args.images):
+        pixels = np.array(Image.open(annotated.image).convert('RGB'))
         normalised = ((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1)
         image = torch.from_numpy(normalised).float()[None].to(args.device)
         with torch.inference_mode():
-            samples.append(Sample(pixels, read_truths(file), image, tokenizer(image)))
+            samples.append(Sample(pixels, annotated.read_truths(), image, tokenizer(image)))
     return samples
 
 
@@ -82,20 +82,10 @@ def merged_labels(sample: Sample, budget: TokenBudget | None) -> Tensor:
     return partition.labels[0]
 
 
-def camvid_truths(file: Path) -> list[np.ndarray]:
-    annotation = file.parents[2] / 'annotations' / file.parent.name / f'{file.stem}.png'
-    return [np.array(Image.open(annotation))]
-
-
 def camvid_scores(samples: Iterable[Sample], labels: Iterable[Tensor]) -> list[float]:
     """mIoU of the majority classes, in per cent."""
     confusion = sum(majority_confusion(regions, sample.truths[0], CAMVID_CLASSES) for sample, regions in zip(samples, labels, strict=True))
     return [100 * mean_iou(confusion)]
-
-
-def bsds_truths(file: Path) -> np.ndarray:
-    with np.load(file.parents[2] / 'groundTruth' / file.parent.name / f'{file.stem}.npz') as arrays:
-        return arrays['segmentations'].astype(np.int64)
 
 
 def bsds_scores(samples: Iterable[Sample], labels: Iterable[Tensor]) -> list[float]:
@@ -123,11 +113,11 @@ def main() -> None:
         raise SystemExit(f'--data must hold camvid/ or bsds500/, but {args.data} has neither')
     if 'camvid' in found:
         split = 'train' if args.train else 'test'
-        samples = load(args.data / 'camvid/images' / split, camvid_truths, tokenizer, args)
+        samples = load('camvid', split, tokenizer, args)
         report(f'CamVid {split}', ['mIoU'], samples, camvid_scores, 1, args.budgets)
     if 'bsds500' in found:
         split = 'train' if args.train else 'val'
-        samples = load(args.data / 'bsds500/images' / split, bsds_truths, tokenizer, args)
+        samples = load('bsds500', split, tokenizer, args)
         report(f'BSDS500 {split}', ['recall', 'UE', 'ASA', 'EV'], samples, bsds_scores, 4, args.budgets)
 
 
