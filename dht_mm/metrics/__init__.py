@@ -2,13 +2,13 @@
 
 from .boundary import boundary_precision, boundary_recall
 from .color import explained_variation, psnr, reconstruct, reconstruction_psnr
-from .overlap import achievable_accuracy, majority_confusion, mean_iou, undersegmentation_error
+from .overlap import achievable_accuracy, best_overlap_agreement, majority_confusion, mean_iou, undersegmentation_error
 from .partition_metric import PartitionMetric
 from .scores import mean_scores, partition_scores
 from .shape import compactness, num_regions
 
 __all__ = [
-    'PartitionMetric', 'achievable_accuracy', 'boundary_precision', 'boundary_recall', 'compactness', 'explained_variation',
-    'majority_confusion', 'mean_iou', 'mean_scores', 'num_regions', 'partition_scores', 'psnr', 'reconstruct', 'reconstruction_psnr',
-    'undersegmentation_error'
+    'PartitionMetric', 'achievable_accuracy', 'best_overlap_agreement', 'boundary_precision', 'boundary_recall', 'compactness',
+    'explained_variation', 'majority_confusion', 'mean_iou', 'mean_scores', 'num_regions', 'partition_scores', 'psnr', 'reconstruct',
+    'reconstruction_psnr', 'undersegmentation_error'
 ]

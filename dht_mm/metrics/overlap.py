@@ -51,6 +51,23 @@ def achievable_accuracy(labels: LabelMap, truths: Segmentations, ignore_index: i
     return mean_over(torch.stack(accuracies))
 
 
+def best_overlap_agreement(labels: LabelMap, other: LabelMap) -> float:
+    """How far two partitions of one image agree, whatever their regions are called.
+
+    The share of the pixels that lie in the region of the other partition which their own region overlaps most; of the two directions
+    the smaller one. So it is 1 for equal partitions only, and splitting or uniting regions lowers it.
+
+    Args:
+        labels: ``[H, W]`` integer, region of each pixel.
+        other: ``[H, W]`` integer, region of each pixel in the other partition.
+
+    Raises:
+        TypeError: Labels are not of integers.
+        ValueError: Labels are negative, empty or of different sizes.
+    """
+    return min(achievable_accuracy(labels, other), achievable_accuracy(other, labels))
+
+
 def majority_confusion(labels: LabelMap, truth: LabelMap, num_classes: int, ignore_index: int = 255) -> Tensor:
     """Confusion matrix when each region takes the class that most of its labelled pixels have, the first of equals.
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dht_mm.metrics import achievable_accuracy, majority_confusion, mean_iou, undersegmentation_error
+from dht_mm.metrics import achievable_accuracy, best_overlap_agreement, majority_confusion, mean_iou, undersegmentation_error
 
 HALVES = np.array([[0, 0, 1, 1]] * 4)
 QUARTERS = np.array([[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2)
@@ -66,6 +66,12 @@ def test_invariants(seed: int):
     assert (undersegmentation_error(*renamed), achievable_accuracy(*renamed)) == (error, accuracy)
     finer = labels * 4 + truth
     assert (undersegmentation_error(finer, truth), achievable_accuracy(finer, truth)) == (0, 1)
+
+
+def test_agreement_by_hand():
+    assert best_overlap_agreement(QUARTERS, 9 - QUARTERS) == 1
+    assert best_overlap_agreement(QUARTERS, HALVES) == best_overlap_agreement(HALVES, QUARTERS) == 1 / 2
+    assert best_overlap_agreement(HALVES, LOPSIDED) == 12 / 16
 
 
 def test_majority_confusion_by_hand():

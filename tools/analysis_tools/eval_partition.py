@@ -40,6 +40,18 @@ Scores = dict[str, float]
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     """The options, and the parser for later complaints about them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument('--tolerance', type=int, default=1, help='of borders, in pixels (default: %(default)s)')
+    parser.add_argument('--out-dir', type=Path, help='folder for scores.csv and scores.png; made if it is not there')
+    args = parser.parse_args(argv)
+    check_positive(parser, args)
+    if args.tolerance < 0:
+        parser.error(f'--tolerance must be at least 0, got {args.tolerance}')
+    return args, parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that name a tokenizer and images."""
     parser.add_argument('data', type=Path, metavar='DATA')
     parser.add_argument('--split', default='val', help='folder below images/ (default: %(default)s)')
     parser.add_argument('--tokenizer', required=True, metavar='CFG|CHECKPOINT|TYPE',
@@ -47,16 +59,16 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, a
     parser.add_argument('--options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='arguments of the tokenizer')
     parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='weights of a tokenizer, alone or inside a model')
     parser.add_argument('--token-budget', type=int, metavar='T', help='the most regions, of a DHTTokenizer')
-    parser.add_argument('--tolerance', type=int, default=1, help='of borders, in pixels (default: %(default)s)')
     parser.add_argument('--images', type=int, metavar='N', help='take at most N images, evenly from all')
-    parser.add_argument('--out-dir', type=Path, help='folder for scores.csv and scores.png; made if it is not there')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    args = parser.parse_args(argv)
-    for option, least in (('images', 1), ('token_budget', 1), ('tolerance', 0)):
+
+
+def check_positive(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Complain about numbers of images and regions below 1."""
+    for option in ('images', 'token_budget'):
         value = getattr(args, option)
-        if value is not None and value < least:
-            parser.error(f'--{option.replace("_", "-")} must be at least {least}, got {value}')
-    return args, parser
+        if value is not None and value < 1:
+            parser.error(f'--{option.replace("_", "-")} must be at least 1, got {value}')
 
 
 def build_tokenizer(args: argparse.Namespace) -> nn.Module:
