@@ -4,6 +4,7 @@
 room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
 """
 
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
@@ -14,4 +15,5 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
 
 
 MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'losses', 'heads')
+METRICS = _child('metric', MMENGINE_METRICS, 'metrics')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'engine')

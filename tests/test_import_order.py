@@ -35,12 +35,13 @@ ROOMS = {
 # Which distributions a room may import. Toolkits and the registry are open only to files that register a class: everything below
 # that class is plain torch. A room that is not in TOOLKITS registers nothing.
 OUTSIDE = dict.fromkeys(ROOMS, ('torch',)) | {
+    'metrics': ('torch', 'numpy'),
     'vector': ('numpy',),
     'visualization': ('torch', 'numpy', 'PIL'),
     'engine': ('torch', 'mmengine'),
 }
 TOOLKITS = {
-    'tokenizer': ('mmengine',),
+    'tokenizer': ('mmengine', 'skimage'),
     'backbones': ('mmengine',),
     'necks': ('mmengine',),
     'losses': (),

@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from svg_quality import psnr, render, ssim
+from svg_quality import render, ssim
 from tokenize_image import add_tokenizer_options, build_tokenizer, normalize, output_names, resize
 
+from dht_mm.metrics import psnr
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
 from dht_mm.vector import save_svg, vectorize, vectorize_published

@@ -52,12 +52,6 @@ def render(svg: str, width: int, height: int) -> np.ndarray | None:
     return np.array(Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba).convert('RGB'))
 
 
-def psnr(image: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 images, over all channels; infinite for equal ones."""
-    error = np.mean((image.astype(float) - other) ** 2)
-    return 10 * math.log10(255**2 / error) if error else math.inf
-
-
 def ssim(image: np.ndarray, other: np.ndarray) -> float:
     """Mean structural similarity of two RGB images by scikit-image; NaN without it or below 7 pixels a side, the window's size."""
     if structural_similarity is None or min(image.shape[:2]) < 7:

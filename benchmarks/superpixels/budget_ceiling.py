@@ -6,14 +6,12 @@
 DATA holds `camvid/` or `bsds500/` or both, laid out as images/SPLIT and annotations/SPLIT (label maps) or groundTruth/SPLIT (.npz with
 `segmentations` [annotators, H, W]). Of a split of n images every ceil(n / 24)-th is taken, in the order of their names.
 
-CamVid: mIoU when each region takes the class that most of its labelled pixels have, over the pixels of all images.
-BSDS500, means over images and annotators: boundary recall (human border pixels with a border pixel of the partition within one row and
-column; border pixels are those with a 4-neighbour in another region), undersegmentation error (Neubert and Protzel, 2012: the sum over
-pairs of a region S and a segment G of min(|S and G|, |S outside G|), divided by the pixels), achievable segmentation accuracy (Liu et
-al., 2011) and explained variation of the colours (Moore et al., 2008).
+The scores are those of `dht_mm.metrics`, which docs/metrics.md defines. CamVid: mIoU when each region takes the class that most of its
+labelled pixels have, over the pixels of all images. BSDS500: means over images and annotators.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
+from torch import Tensor
 
+from dht_mm.metrics import achievable_accuracy, boundary_recall, explained_variation, majority_confusion, mean_iou, undersegmentation_error
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
 from dht_mm.tokenizer.checkpoint import load_tokenizer
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools/analysis_tools'))
+from annotated_images import find_images  # noqa: E402
 
 IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 CAMVID_CLASSES = 11
@@ -37,7 +39,7 @@ class Sample:
 
     pixels: np.ndarray  # [H, W, 3] uint8
     truths: Sequence[np.ndarray]  # each [H, W]
-    image: torch.Tensor  # [1, 3, H, W], normalised
+    image: Tensor  # [1, 3, H, W], normalised
     partition: Partition
 
 
@@ -59,87 +61,37 @@ def build_tokenizer(args: argparse.Namespace) -> DHTTokenizer:
     return tokenizer.to(args.device).eval()
 
 
-def load(folder: Path, read_truths: Callable[[Path], Sequence[np.ndarray]], tokenizer: DHTTokenizer,
-         args: argparse.Namespace) -> list[Sample]:
-    """Every ceil(n / images)-th image of a folder, tokenized."""
-    files = sorted(folder.glob('*.jpg'))
-    if not files:
-        raise SystemExit(f'--data must hold {folder.relative_to(args.data)}, but there are no .jpg files')
+def load(name: str, split: str, tokenizer: DHTTokenizer, args: argparse.Namespace) -> list[Sample]:
+    """Every ceil(n / images)-th image of a split, tokenized."""
     samples = []
-    for file in files[::-(-len(files) // args.images)]:
-        pixels = np.array(Image.open(file).convert('RGB'))
+    for annotated in find_images(args.data / name, split, args.images):
+        pixels = np.array(Image.open(annotated.image).convert('RGB'))
         normalised = ((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1)
         image = torch.from_numpy(normalised).float()[None].to(args.device)
         with torch.inference_mode():
-            samples.append(Sample(pixels, read_truths(file), image, tokenizer(image)))
+            samples.append(Sample(pixels, annotated.read_truths(), image, tokenizer(image)))
     return samples
 
 
-def merged_labels(sample: Sample, budget: TokenBudget | None) -> np.ndarray:
+def merged_labels(sample: Sample, budget: TokenBudget | None) -> Tensor:
     """``[H, W]`` labels under a budget."""
     partition = sample.partition
     if budget is not None:
         with torch.inference_mode():
             partition = budget.merge(partition, sample.image, training=False, kernel='gaussian')
-    return partition.labels[0].cpu().numpy()
+    return partition.labels[0]
 
 
-def overlap(labels: np.ndarray, truth: np.ndarray, columns: int) -> np.ndarray:
-    """Pixels that each region shares with each segment."""
-    rows = labels.max() + 1
-    return np.bincount(labels.ravel() * columns + truth.ravel().astype(np.int64), minlength=rows * columns).reshape(rows, columns)
-
-
-def camvid_truths(file: Path) -> list[np.ndarray]:
-    annotation = file.parents[2] / 'annotations' / file.parent.name / f'{file.stem}.png'
-    return [np.minimum(np.array(Image.open(annotation)), CAMVID_CLASSES)]  # the last column is void
-
-
-def camvid_scores(samples: Iterable[Sample], labels: Iterable[np.ndarray]) -> list[float]:
+def camvid_scores(samples: Iterable[Sample], labels: Iterable[Tensor]) -> list[float]:
     """mIoU of the majority classes, in per cent."""
-    confusion = np.zeros((CAMVID_CLASSES, CAMVID_CLASSES))
-    for sample, regions in zip(samples, labels, strict=True):
-        shared = overlap(regions, sample.truths[0], CAMVID_CLASSES + 1)[:, :CAMVID_CLASSES]
-        np.add.at(confusion, shared.argmax(1), shared)
-    hit = np.diag(confusion)
-    union = confusion.sum(0) + confusion.sum(1) - hit
-    return [100 * np.mean(hit[union > 0] / union[union > 0])]
+    confusion = sum(majority_confusion(regions, sample.truths[0], CAMVID_CLASSES) for sample, regions in zip(samples, labels, strict=True))
+    return [100 * mean_iou(confusion)]
 
 
-def bsds_truths(file: Path) -> np.ndarray:
-    with np.load(file.parents[2] / 'groundTruth' / file.parent.name / f'{file.stem}.npz') as arrays:
-        return arrays['segmentations'].astype(np.int64)
-
-
-def borders(labels: np.ndarray) -> np.ndarray:
-    """``[H, W]`` bool: pixels with a 4-neighbour in another region."""
-    edge = np.zeros(labels.shape, bool)
-    vertical, horizontal = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= vertical
-    edge[:-1] |= vertical
-    edge[:, 1:] |= horizontal
-    edge[:, :-1] |= horizontal
-    return edge
-
-
-def explained_variation(labels: np.ndarray, pixels: np.ndarray) -> float:
-    size = np.bincount(labels.ravel())
-    colors = pixels.reshape(-1, 3).astype(float)
-    means = np.stack([np.bincount(labels.ravel(), channel) for channel in colors.T], 1) / size[:, None]
-    return (size[:, None] * (means - colors.mean(0)) ** 2).sum() / ((colors - colors.mean(0)) ** 2).sum()
-
-
-def bsds_scores(samples: Iterable[Sample], labels: Iterable[np.ndarray]) -> list[float]:
+def bsds_scores(samples: Iterable[Sample], labels: Iterable[Tensor]) -> list[float]:
     """Boundary recall, undersegmentation error, achievable accuracy, explained variation."""
-    scores = []
-    for sample, regions in zip(samples, labels, strict=True):
-        near = ndimage.binary_dilation(borders(regions), np.ones((3, 3)))
-        of_annotators = []
-        for truth in sample.truths:
-            shared = overlap(regions, truth, truth.max() + 1)
-            leak = np.minimum(shared, shared.sum(1, keepdims=True) - shared).sum()
-            of_annotators.append((near[borders(truth)].mean(), leak / truth.size, shared.max(1).sum() / truth.size))
-        scores.append([*np.mean(of_annotators, 0), explained_variation(regions, sample.pixels)])
+    scores = [[*(score(regions, sample.truths) for score in (boundary_recall, undersegmentation_error, achievable_accuracy)),
+               explained_variation(regions, sample.pixels)] for sample, regions in zip(samples, labels, strict=True)]
     return np.mean(scores, 0).tolist()
 
 
@@ -148,7 +100,7 @@ def report(title: str, names: Sequence[str], samples: list[Sample], scores: Call
     print(f'\n{title}, {len(samples)} images\n\n| budget | T | regions | {" | ".join(names)} |\n|{"---|" * (3 + len(names))}')
     for budget in (None, *(TokenBudget(mode, test=target) for mode in ('soft', 'hard') for target in sorted(budgets))):
         labels = [merged_labels(sample, budget) for sample in samples]
-        regions = np.mean([image.max() + 1 for image in labels])
+        regions = np.mean([int(image.max()) + 1 for image in labels])
         row = ' | '.join(f'{score:.{digits}f}' for score in scores(samples, labels))
         print(f'| {budget.mode if budget else "none"} | {budget.test if budget else ""} | {regions:.0f} | {row} |', flush=True)
 
@@ -161,11 +113,11 @@ def main() -> None:
         raise SystemExit(f'--data must hold camvid/ or bsds500/, but {args.data} has neither')
     if 'camvid' in found:
         split = 'train' if args.train else 'test'
-        samples = load(args.data / 'camvid/images' / split, camvid_truths, tokenizer, args)
+        samples = load('camvid', split, tokenizer, args)
         report(f'CamVid {split}', ['mIoU'], samples, camvid_scores, 1, args.budgets)
     if 'bsds500' in found:
         split = 'train' if args.train else 'val'
-        samples = load(args.data / 'bsds500/images' / split, bsds_truths, tokenizer, args)
+        samples = load('bsds500', split, tokenizer, args)
         report(f'BSDS500 {split}', ['recall', 'UE', 'ASA', 'EV'], samples, bsds_scores, 4, args.budgets)
 
 

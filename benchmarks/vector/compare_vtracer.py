@@ -23,9 +23,10 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools'))
 from raster_to_vector import GAIN, find_regions  # noqa: E402
-from svg_quality import psnr, render, ssim  # noqa: E402
+from svg_quality import render, ssim  # noqa: E402
 from tokenize_image import add_tokenizer_options, build_tokenizer  # noqa: E402
 
+from dht_mm.metrics import psnr  # noqa: E402
 from dht_mm.vector import vectorize, vectorize_published  # noqa: E402
 from dht_mm.visualization import paint_mean_color, read_image  # noqa: E402
 

@@ -15,12 +15,13 @@ from dht_mm.features import RegionFeatures
 from dht_mm.ops.checks import check_positive
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition, RegionTokens
-from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, mean_shift
+from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, QuadtreeTokenizer, SLICTokenizer, mean_shift
 
 from .arch import get_arch
 from .options import as_pair, norm_eps, resolve_indices
 from .outputs import feature_map, pixel_mean, raw
 
+MEAN_PIXEL_TOKENIZERS = (GridTokenizer, QuadtreeTokenizer, SLICTokenizer)  # nothing to inject: regions have their pixels' mean
 OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap', 'tokens')
 
 
@@ -56,7 +57,8 @@ class DHTViT(BaseModule):
         norm_cfg: The layer norms, ``dict(type='LN', eps=1e-6)`` by default.
         features: Options of the region features: ``pos_grid`` (one number or ``(y, x)``; default ``img_size / patch_size``,
             rounded up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False), ``gradient_curve``, and
-            ``inject_mean``, whether pixels carry the gradient to the tokenizer (default True; False with a ``GridTokenizer``).
+            ``inject_mean``, whether pixels carry the gradient to the tokenizer (default True; False with a tokenizer that predicts no
+            colours: ``GridTokenizer``, ``QuadtreeTokenizer``, ``SLICTokenizer``).
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``.
         **encoder: Options of the encoder: ``drop_path_rate`` (default: that of ``arch``), ``final_norm`` (True), ``qkv_bias``
             (True), ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``ffn_type`` (``'mlp'``; ``'swiglu'`` for
@@ -92,7 +94,7 @@ class DHTViT(BaseModule):
         self.out_indices = resolve_indices(out_indices, self.num_layers)
         self.tokenizer = self._build_tokenizer(tokenizer, in_channels)
         options = dict(pos_grid=tuple(-(-side // patch_size) for side in as_pair('img_size', img_size))) | (features or {})
-        self.inject_mean = options.pop('inject_mean', not isinstance(self.tokenizer, GridTokenizer))
+        self.inject_mean = options.pop('inject_mean', not isinstance(self.tokenizer, MEAN_PIXEL_TOKENIZERS))
         self.features = RegionFeatures(in_channels, patch_size, **options)
         self.embedding = RegionEmbedding(self.features.dims, self.embed_dims, with_cls_token, num_register_tokens, pre_norm, eps)
         self.encoder = Encoder(*capacity[:4], norm_eps=eps, **dict(drop_path_rate=capacity.drop_path_rate) | encoder)

@@ -1,8 +1,9 @@
 """Training a tokenizer alone, by the toolkits' own scripts."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
 from dht_mm.registry import MODELS
@@ -30,23 +31,31 @@ class TokenizerPretrainer(BaseModel):
         self.tokenizer = tokenizer if isinstance(tokenizer, nn.Module) else MODELS.build(tokenizer)
         self.loss = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
 
-    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Partition | dict[str, Tensor]:
+    def forward(self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None,
+                mode: str = 'tensor') -> Partition | dict[str, Tensor] | list[BaseDataElement]:
         """Tokenize a batch.
 
         Args:
             inputs: ``[B, C, H, W]`` float, normalised.
-            data_samples: What the toolkits pass along; not looked at.
-            mode: ``'tensor'`` for the partition, ``'loss'`` for a training step.
+            data_samples: What the toolkits pass along, one an image; only looked at to predict.
+            mode: ``'tensor'`` for the partition, ``'loss'`` for a training step, ``'predict'`` for evaluation.
 
         Returns:
-            The partition; or ``loss_rec`` and, for the log, ``regions``, the mean number of regions of an image.
+            The partition; or ``loss_rec`` and, for the log, ``regions``, the mean number of regions of an image; or the samples with
+            the labels ``[1, H, W]`` in ``pred_regions``, for :class:`PartitionMetric`.
 
         Raises:
-            ValueError: ``mode`` is another; there are no labels to predict or evaluate.
+            ValueError: ``mode`` is another, or there is no sample to predict for.
         """
-        if mode not in ('tensor', 'loss'):
-            raise ValueError(f"mode must be 'tensor' or 'loss', got {mode!r}")
+        if mode not in ('tensor', 'loss', 'predict'):
+            raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+        if mode == 'predict' and data_samples is None:
+            raise ValueError("data_samples must be one an image in mode='predict', got None")
         partition = self.tokenizer(inputs)
         if mode == 'tensor':
             return partition
+        if mode == 'predict':
+            for sample, labels in zip(data_samples, partition.labels, strict=True):
+                sample.pred_regions = PixelData(data=labels[None])
+            return list(data_samples)
         return dict(loss_rec=self.loss(inputs, partition), regions=partition.num_regions.float().mean())

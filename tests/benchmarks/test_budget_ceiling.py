@@ -42,7 +42,7 @@ def test_bsds_scores_by_hand(script: ModuleType):
 def test_camvid_score_by_hand(script: ModuleType):
     assert script.camvid_scores([sample(HALVES)], [QUARTERS]) == [100]
     assert script.camvid_scores([sample(HALVES)], [LOPSIDED]) == [pytest.approx(100 * np.mean([4 / 8, 8 / 12]))]
-    void = np.where(LOPSIDED == 0, 11, HALVES)
+    void = np.where(LOPSIDED == 0, 255, HALVES)
     assert script.camvid_scores([sample(void)], [LOPSIDED]) == [pytest.approx(100 * np.mean([0, 8 / 12]))]
 
 

@@ -65,5 +65,5 @@ def test_built_modules_are_taken_as_they_are():
 
 
 def test_another_mode_is_refused(pretrainer):
-    with pytest.raises(ValueError, match="mode must be 'tensor' or 'loss', got 'predict'"):
-        pretrainer(images(), mode='predict')
+    with pytest.raises(ValueError, match="mode must be 'tensor', 'loss' or 'predict', got 'other'"):
+        pretrainer(images(), mode='other')

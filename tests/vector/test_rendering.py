@@ -11,12 +11,13 @@ from label_maps import disc, noise, rings
 from PIL import Image
 
 from dht_mm.converters import convert_tokenizer
+from dht_mm.metrics import psnr
 from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.vector import vectorize
 from dht_mm.visualization import paint_mean_color, read_image
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools'))
-from svg_quality import RENDERERS, psnr  # noqa: E402
+from svg_quality import RENDERERS  # noqa: E402
 from tokenize_image import normalize  # noqa: E402
 
 PALETTE = np.array([[220, 30, 30], [30, 200, 60], [40, 60, 230], [240, 240, 240], [10, 10, 10], [230, 210, 40]], np.uint8)

@@ -1,0 +1,186 @@
+"""The tokenizer beside classic superpixels, at the same number of regions in every image.
+
+    python benchmarks/superpixels/compare.py --data DATA/bsds500 --checkpoint tokenizer.pth --plot compare.png
+
+DATA/bsds500 is laid out as tools/analysis_tools/eval_partition.py says. A method that does not take the number of regions K is run with
+the parameter, found by bisection in each image, that leaves nearest to K; the table has the mean number that is left. Labels are counted
+as a method returns them: those of dHT, grid, quadtree and SLIC are 4-connected regions, those of Felzenszwalb 8-connected, and those of
+SEEDS and LSC need not be connected. SLIC and Felzenszwalb are scikit-image's; SLIC, SEEDS and LSC of OpenCV are there where its
+contributed modules are installed (opencv-contrib-python). Scores are defined in docs/metrics.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from skimage.segmentation import felzenszwalb, slic
+
+from dht_mm.metrics import mean_scores, num_regions, partition_scores
+from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, QuadtreeTokenizer, TokenBudget
+from dht_mm.tokenizer.checkpoint import load_tokenizer
+from dht_mm.visualization import read_image
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / 'tools' / folder) for folder in ('', 'analysis_tools')]
+from annotated_images import find_images  # noqa: E402
+from tokenize_image import normalize  # noqa: E402
+
+try:
+    import cv2
+    ximgproc = cv2.ximgproc
+except (ImportError, AttributeError):  # AttributeError: OpenCV without its contributed modules
+    ximgproc = None
+
+COLUMNS = dict(boundary_recall='recall', boundary_precision='precision', undersegmentation_error='UE', achievable_accuracy='ASA',
+               explained_variation='EV', compactness='compactness', psnr='PSNR')
+STEPS = 12  # of bisection
+Segment = Callable[[float], np.ndarray]  # a parameter to [H, W] labels
+
+
+class Method(NamedTuple):
+    """A way to cut up images.
+
+    Attributes:
+        prepare: ``[H, W, 3]`` uint8 to what cuts this image up with a parameter.
+        bounds: Parameters that leave fewest and most regions, for K from 100 to 2000; None if the parameter is K itself.
+    """
+
+    prepare: Callable[[np.ndarray], Segment]
+    bounds: tuple[float, float] | None = None
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True, help='folder of images/SPLIT and groundTruth/SPLIT')
+    parser.add_argument('--split', default='val', help='default: %(default)s')
+    parser.add_argument('--checkpoint', type=Path, required=True, help='weights of a DHTTokenizer')
+    parser.add_argument('--compactness', type=float, default=0.01, help='that of the weights (default: %(default)s)')
+    parser.add_argument('--regions', type=int, nargs='+', default=[200, 400, 600, 1000], metavar='K')
+    parser.add_argument('--images', type=int, default=24, help='at most so many, evenly from all (default: %(default)s)')
+    parser.add_argument('--methods', nargs='+', metavar='NAME', help='some of the methods; all by default')
+    parser.add_argument('--plot', type=Path, help='picture of the scores over K; needs matplotlib')
+    return parser.parse_args()
+
+
+def dht(tokenizer: DHTTokenizer, mode: str) -> Callable[[np.ndarray], Segment]:
+    """The tokenizer's natural partition, merged to a budget."""
+    def prepare(image: np.ndarray) -> Segment:
+        images = normalize(image, 'cpu')
+        partition = tokenizer(images)
+        return lambda target: TokenBudget(mode, test=round(target)).merge(partition, images, False, 'gaussian').labels[0].numpy()
+    return prepare
+
+
+def tokenized(make: Callable[[int], torch.nn.Module]) -> Callable[[np.ndarray], Segment]:
+    """A tokenizer without weights, made anew for each parameter."""
+    return lambda image: lambda parameter: make(round(parameter))(normalize(image, 'cpu')).labels[0].numpy()
+
+
+def opencv(segment: Callable[[np.ndarray, float], np.ndarray]) -> Callable[[np.ndarray], Segment]:
+    """A method of OpenCV on the slightly blurred image in CIELAB, which its documentation recommends."""
+    def prepare(image: np.ndarray) -> Segment:
+        lab = cv2.cvtColor(cv2.GaussianBlur(image, (3, 3), 0), cv2.COLOR_RGB2LAB)
+        return lambda parameter: segment(lab, parameter)
+    return prepare
+
+
+def iterated(superpixels: object) -> np.ndarray:
+    superpixels.iterate(10)
+    superpixels.enforceLabelConnectivity()
+    return superpixels.getLabels()
+
+
+def seeds(image: np.ndarray, parameter: float) -> np.ndarray:
+    levels = 4 if parameter < 500 else 3  # the smallest superpixels of four levels have 16 x 16 pixels
+    superpixels = ximgproc.createSuperpixelSEEDS(image.shape[1], image.shape[0], 3, round(parameter), levels)
+    superpixels.iterate(image, 10)
+    return superpixels.getLabels()
+
+
+def build_methods(tokenizer: DHTTokenizer) -> dict[str, Method]:
+    """All methods for which the packages are installed, at their default parameters but the one that sets the number of regions."""
+    methods = {
+        'dHT, hard budget': Method(dht(tokenizer, 'hard')),
+        'dHT, soft budget': Method(dht(tokenizer, 'soft'), (1, 4000)),
+        'grid': Method(tokenized(GridTokenizer), (60, 4)),
+        'quadtree': Method(tokenized(QuadtreeTokenizer)),
+        'SLIC, scikit-image': Method(lambda image: lambda number: slic(image, round(number), start_label=0), (20, 8000)),
+        'Felzenszwalb': Method(lambda image: lambda scale: felzenszwalb(image, scale), (10000, 1)),
+    }
+    if ximgproc is not None:
+        methods |= {
+            'SLIC, OpenCV': Method(opencv(lambda lab, side: iterated(ximgproc.createSuperpixelSLIC(lab, 100, round(side)))), (60, 4)),
+            'LSC, OpenCV': Method(opencv(lambda lab, side: iterated(ximgproc.createSuperpixelLSC(lab, round(side)))), (60, 4)),
+            'SEEDS, OpenCV': Method(opencv(seeds), (20, 8000)),
+        }
+    return methods
+
+
+def matched(segment: Segment, method: Method, target: int) -> np.ndarray:
+    """The labels whose number of regions is nearest to the target."""
+    if method.bounds is None:
+        return segment(target)
+    (few, many), best = method.bounds, None
+    for _ in range(STEPS):
+        middle = (few * many) ** 0.5
+        labels = segment(middle)
+        regions = num_regions(labels)
+        if best is None or abs(regions - target) < abs(num_regions(best) - target):
+            best = labels
+        few, many = (middle, many) if regions < target else (few, middle)
+        if abs(regions - target) <= target // 50 or max(few, many) < 1.01 * min(few, many):
+            break
+    return best
+
+
+@torch.inference_mode()
+def evaluate(method: Method, pictures: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], targets: Sequence[int]) -> list[dict[str, float]]:
+    """Means over images of the scores at each number of regions."""
+    rows = [[] for _ in targets]
+    for image, truths in pictures:
+        segment = method.prepare(image)
+        for row, target in zip(rows, targets, strict=True):
+            row.append(partition_scores(matched(segment, method, target), image, truths))
+    return [mean_scores(row) for row in rows]
+
+
+def plot(path: Path, results: dict[str, list[dict[str, float]]]) -> None:
+    """Each score over the number of regions, a line a method."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 7), layout='constrained')
+    panels = figure.subplots(2, 4).flat
+    for (name, title), axes in zip(COLUMNS.items(), panels, strict=False):
+        for index, (method, rows) in enumerate(results.items()):
+            style = dict(linewidth=2.5, color='black') if index == 0 else dict(linewidth=1)
+            axes.plot([row['regions'] for row in rows], [row[name] for row in rows], marker='.', label=method, **style)
+        axes.set(xlabel='regions', title=title)
+    last = next(panels)
+    last.axis('off')
+    last.legend(*axes.get_legend_handles_labels(), loc='center')
+    figure.savefig(path, dpi=80)
+
+
+def main() -> None:
+    args = parse_args()
+    tokenizer = DHTTokenizer(compactness=args.compactness)
+    load_tokenizer(tokenizer, args.checkpoint)
+    methods = build_methods(tokenizer.eval())
+    if unknown := sorted(set(args.methods or methods) - methods.keys()):
+        raise SystemExit(f'--methods must be some of {sorted(methods)}, got {unknown}')
+    pictures = [(read_image(sample.image), sample.read_truths()) for sample in find_images(args.data, args.split, args.images)]
+    print(f'{len(pictures)} images\n\n| method | K | regions | {" | ".join(COLUMNS.values())} |\n|{"---|" * (3 + len(COLUMNS))}')
+    results = {}
+    for name in args.methods or methods:
+        results[name] = evaluate(methods[name], pictures, sorted(args.regions))
+        for target, row in zip(sorted(args.regions), results[name], strict=True):
+            print(f'| {name} | {target} | {row["regions"]:.0f} | {" | ".join(f"{row[column]:.3f}" for column in COLUMNS)} |', flush=True)
+    if args.plot:
+        plot(args.plot, results)
+
+
+if __name__ == '__main__':
+    main()
