@@ -4,6 +4,7 @@
 room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
 """
 
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
@@ -13,5 +14,6 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
     return Registry(name, parent=parent, scope='dht_mm', locations=[f'dht_mm.{room}' for room in rooms])
 
 
-MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'losses', 'heads')
+METRICS = _child('metric', MMENGINE_METRICS, 'metrics')
+MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'necks', 'losses', 'heads', 'segmentors')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
