@@ -2,6 +2,7 @@
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
+from mmseg.registry import MODELS as MMSEG_MODELS
 from mmseg.utils import SampleList
 from torch import Tensor
 
@@ -45,7 +46,7 @@ class RegionRefineHead(BaseModule):
 
     def __init__(self, decode_head: dict, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        self.head = MODELS.build(decode_head)
+        self.head = MMSEG_MODELS.build(decode_head)
         # What segmentors read of a decode head.
         self.num_classes, self.out_channels = self.head.num_classes, self.head.out_channels
         self.align_corners, self.threshold = self.head.align_corners, self.head.threshold

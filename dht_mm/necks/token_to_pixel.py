@@ -22,15 +22,16 @@ class TokenToPixel(BaseModule):
     Args:
         in_channels: Dimensions of a token, D.
         strides: Side of a cell in pixels, one for each level.
-        out_channels: Channels of all levels, or of each; a level is a linear map of the tokens then. None keeps D.
+        out_channels: Channels of all levels, or of each; a level is a linear map of the tokens then. None, for all or for one,
+            keeps D and has no weights, which suits a level that no head reads.
         init_cfg: Initialisation of mmengine.
 
     Raises:
         ValueError: An argument is no positive integer, there is no level, or ``out_channels`` are not one for each level.
     """
 
-    def __init__(self, in_channels: int, strides: Sequence[int] = (4, 8, 16, 32), out_channels: int | Sequence[int] | None = None,
-                 init_cfg: dict | None = dict(type='Xavier', layer='Linear', distribution='uniform')) -> None:
+    def __init__(self, in_channels: int, strides: Sequence[int] = (4, 8, 16, 32), out_channels: int | Sequence[int | None] | None = None,
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if not strides:
             raise ValueError(f'strides must name at least one level, got {strides!r}')
