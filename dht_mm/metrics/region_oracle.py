@@ -10,7 +10,7 @@ def region_majority(regions: Tensor, labels: Tensor, num_classes: int, ignore_in
     """Paint each region with the most frequent class of its pixels; the smallest such class if there are several.
 
     Args:
-        regions: ``[B, H, W]`` integer, the region of each pixel, any numbers from 0 on; those of different images are apart.
+        regions: ``[B, H, W]`` integer, the region of each pixel, numbered from 0 per image; numbers may be missing.
         labels: ``[B, H, W]`` integer in ``[0, K)`` or ``ignore_index``.
         num_classes: Number of classes, K.
         ignore_index: Label of ignored pixels, which have no vote; it may be a class.
@@ -27,7 +27,9 @@ def region_majority(regions: Tensor, labels: Tensor, num_classes: int, ignore_in
     if regions.shape != labels.shape:
         raise ValueError(f'regions must be of the size of labels, {tuple(labels.shape)}, got {tuple(regions.shape)}')
     classes = pixel_classes(labels, num_classes, ignore_index).masked_fill(labels == ignore_index, num_classes)
-    image = torch.arange(len(regions), device=regions.device)[:, None, None].expand_as(regions)
-    _, rows = torch.unique(torch.stack([image.flatten(), regions.long().flatten()]), dim=1, return_inverse=True)
-    counts = class_counts(rows, classes.flatten(), int(rows.max()) + 1, num_classes)
-    return counts[:, :num_classes].argmax(1)[rows].view(labels.shape)
+    low, high = torch.stack(regions.aminmax()).tolist()
+    if low < 0:
+        raise ValueError(f'regions must be numbered from 0, got {low}')
+    rows = regions.long() + (high + 1) * torch.arange(len(regions), device=regions.device)[:, None, None]
+    counts = class_counts(rows, classes, (high + 1) * len(regions), num_classes)
+    return counts[:, :num_classes].argmax(1)[rows]
