@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from partitions import random_labels
 
 from dht_mm.metrics import class_overlap, region_majority
-from partitions import random_labels
 
 REGIONS = torch.tensor([[[0, 0, 1], [0, 2, 1]]])
 LABELS = torch.tensor([[[0, 0, 1], [1, 255, 0]]])
@@ -45,7 +45,8 @@ def test_single_pixels_are_perfect_and_one_region_is_the_most_frequent_class():
 
 
 @pytest.mark.parametrize(('regions', 'labels', 'error'), [
-    (REGIONS.float(), LABELS, TypeError), (REGIONS - 1, LABELS, ValueError), (REGIONS[:, :, 1:], LABELS, ValueError), (REGIONS, LABELS + 3, ValueError)])
+    (REGIONS.float(), LABELS, TypeError), (REGIONS - 1, LABELS, ValueError),
+    (REGIONS[:, :, 1:], LABELS, ValueError), (REGIONS, LABELS + 3, ValueError)])
 def test_refuses_bad_maps(regions, labels, error):
     with pytest.raises(error, match='regions|labels'):
         region_majority(regions, labels, 2)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from partitions import random_case
 
 from dht_mm.structures import RegionTokens
-from partitions import random_case
 
 
 def make_tokens(height: int = 37, width: int = 50, dims: int = 6, blocks: int = 1, dtype: torch.dtype = torch.float32) -> RegionTokens:

@@ -115,7 +115,8 @@ def test_prediction_without_samples_and_binary_output(images):
 def test_test_time_augmentation_merges_views_of_any_size(images):
     model = make_model(TOKENS, data_preprocessor=dict(type='mmseg.SegDataPreProcessor'))
     larger = images[:1].repeat_interleave(2, 2).repeat_interleave(2, 3)
-    views = [batch_of(images[:1]), batch_of(larger, ori_shape=(32, 48)), batch_of(images[:1].flip(3), flip=True, flip_direction='horizontal')]
+    views = [batch_of(images[:1]), batch_of(larger, ori_shape=(32, 48)),
+             batch_of(images[:1].flip(3), flip=True, flip_direction='horizontal')]
     merged, = SegTTAModel(module=model).test_step({key: [view[key] for view in views] for key in ('inputs', 'data_samples')})
     assert merged.pred_sem_seg.shape == (32, 48)
 
