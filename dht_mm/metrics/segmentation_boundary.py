@@ -34,8 +34,18 @@ def label_band(labels: Tensor, known: Tensor, width: int, frame: bool) -> Tensor
 def _largest_nearby(values: Tensor, width: int, frame: bool) -> Tensor:
     """Maximum over the square of ``2 width + 1`` pixels around each pixel; the outside is infinite or does not count."""
     padded = F.pad(values, [width] * 4, value=torch.inf if frame else -torch.inf)
-    across = F.max_pool2d(padded[:, None], (1, 2 * width + 1), 1)
-    return F.max_pool2d(across, (2 * width + 1, 1), 1)[:, 0]
+    return _window_maximum(_window_maximum(padded, 2 * width + 1, 2), 2 * width + 1, 1)
+
+
+def _window_maximum(values: Tensor, length: int, dim: int) -> Tensor:
+    """Maximum of each run of ``length`` values along ``dim``; runs are joined two by two, so that long ones take few steps."""
+    covered = 1
+    while covered < length:
+        step = min(covered, length - covered)
+        runs = values.shape[dim] - step
+        values = torch.maximum(values.narrow(dim, 0, runs), values.narrow(dim, step, runs))
+        covered += step
+    return values
 
 
 def boundary_overlap(prediction: Tensor, labels: Tensor, num_classes: int, width: int, ignore_index: int = 255) -> ClassOverlap:
