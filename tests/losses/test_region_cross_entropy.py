@@ -42,6 +42,14 @@ def test_ignored_pixels_only_give_zero(scene):
     assert loss == 0 and not logits.grad.any()
 
 
+def test_devices_agree(scene, device):
+    partition, labels = scene
+    logits = random_logits(partition.total_regions, torch.float32).detach()
+    loss = RegionCrossEntropyLoss(class_weight=[1.0, 2.0, 3.0, 4.0, 5.0]).to(device)
+    there = loss(logits.to(device), labels.to(device), partition.to(device))
+    assert there.device.type == device and torch.allclose(there.cpu(), loss.cpu()(logits, labels, partition), rtol=1e-5)
+
+
 def test_half_precision_logits_give_a_float32_loss(scene):
     partition, labels = scene
     logits = random_logits(partition.total_regions, torch.float32)

@@ -10,9 +10,9 @@ REGIONS = torch.tensor([[[0, 0, 1], [0, 2, 1]]])
 LABELS = torch.tensor([[[0, 0, 1], [1, 255, 0]]])
 
 
-def test_majority_of_hand_made_regions():
+def test_majority_of_hand_made_regions(device):
     """Two votes against one; a tie, which the smaller class wins; and a region without a vote."""
-    assert region_majority(REGIONS, LABELS, 2).tolist() == [[[0, 0, 0], [0, 0, 0]]]
+    assert region_majority(REGIONS.to(device), LABELS.to(device), 2).tolist() == [[[0, 0, 0], [0, 0, 0]]]
     assert region_majority(REGIONS, torch.tensor([[[1, 0, 1], [1, 255, 1]]]), 2).tolist() == [[[1, 1, 1], [1, 0, 1]]]
 
 

@@ -112,6 +112,14 @@ def test_a_class_in_neither_map_is_not_in_the_mean_and_perfect_is_100():
 
 
 @pytest.mark.parametrize('score', [boundary_overlap, trimap_overlap])
+def test_devices_count_the_same(score, device):
+    prediction, labels = maps_of(5)
+    there = score(prediction.to(device), labels.to(device), 3, 2)
+    assert all(torch.equal(*fields) for fields in zip(
+        (field.cpu() for field in there), score(prediction, labels, 3, 2), strict=True))
+
+
+@pytest.mark.parametrize('score', [boundary_overlap, trimap_overlap])
 def test_refuses_bad_maps(score):
     with pytest.raises(ValueError, match=r'prediction.*\(1, 6, 6\).*\(1, 6, 5\)'):
         score(TRUE[:, :, 1:], TRUE, 2, 1)

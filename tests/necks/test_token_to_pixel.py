@@ -18,8 +18,8 @@ def paint_and_pool(partition, tokens, stride):
 
 @pytest.mark.parametrize('size', [(64, 96), (37, 50), (1, 1), (5, 3)])
 @pytest.mark.parametrize('backend', ['torch', 'auto'])
-def test_levels_are_painted_tokens_pooled(tokens_of, size, backend):
-    tokens = tokens_of(*size, dtype=torch.float64)
+def test_levels_are_painted_tokens_pooled(tokens_of, size, backend, device):
+    tokens = tokens_of(*size, dtype=torch.float64, device=device)
     with use_backend(backend):
         maps = TokenToPixel(6, STRIDES)(tokens)
     assert isinstance(maps, RegionMaps) and maps.partition is tokens.partition and len(maps) == 4

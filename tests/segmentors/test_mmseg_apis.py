@@ -24,6 +24,7 @@ model = dict(
         type='UPerHead', in_channels=[8] * 4, in_index=[0, 1, 2, 3], pool_scales=(1, 2), channels=8, num_classes=3, norm_cfg=norm)),
     test_cfg=dict(mode='whole'))
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(48, 32)), dict(type='PackSegInputs')]
+visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 """
 
