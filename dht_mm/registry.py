@@ -14,6 +14,6 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
     return Registry(name, parent=parent, scope='dht_mm', locations=[f'dht_mm.{room}' for room in rooms])
 
 
-MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'losses', 'heads')
+MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'necks', 'losses', 'heads', 'segmentors')
 METRICS = _child('metric', MMENGINE_METRICS, 'metrics')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'engine')

@@ -17,6 +17,16 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(params=['cpu', 'cuda'])
+def device(request) -> str:
+    """A device; the GPU where there is one."""
+    import torch
+
+    if request.param == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('needs a GPU')
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def forget_default_scope() -> Iterator[None]:
     """A Runner leaves its default scope behind, in which the next test would look for the toolkits' classes."""

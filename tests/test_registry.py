@@ -9,6 +9,7 @@ BACKBONE = dict(
     type='dht_mm.DHTViT',
     arch=dict(embed_dims=32, num_layers=1, num_heads=2),
     tokenizer=dict(type='dht_mm.GridTokenizer', patch_size=8))
+NECK = dict(type='dht_mm.TokenToPixel', in_channels=32)
 HEAD = dict(type='dht_mm.TokenHead', in_channels=32, num_classes=3)
 SEGMENTER = dict(type='EncoderDecoder', backbone={**BACKBONE, 'out_type': 'tokens'}, decode_head=HEAD)
 CLASSIFIER = dict(type='ImageClassifier', backbone=BACKBONE, head=dict(type='LinearClsHead', num_classes=3, in_channels=32))
@@ -43,10 +44,10 @@ def run(code: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize('toolkit, hidden, configs', [
-    ('mmseg', (), [SEGMENTER, BACKBONE, TOKENIZER]),
-    ('mmseg', ('mmpretrain', 'torchvision'), [SEGMENTER, BACKBONE, TOKENIZER]),
-    ('mmpretrain', (), [CLASSIFIER, BACKBONE, TOKENIZER]),
-    ('mmpretrain', ('mmseg',), [CLASSIFIER, BACKBONE, TOKENIZER]),
+    ('mmseg', (), [SEGMENTER, BACKBONE, TOKENIZER, NECK]),
+    ('mmseg', ('mmpretrain', 'torchvision'), [SEGMENTER, BACKBONE, TOKENIZER, NECK]),
+    ('mmpretrain', (), [CLASSIFIER, BACKBONE, TOKENIZER, NECK]),
+    ('mmpretrain', ('mmseg',), [CLASSIFIER, BACKBONE, TOKENIZER, NECK]),
 ])
 def test_prefix_imports_the_package_and_one_toolkit_is_enough(toolkit, hidden, configs):
     result = run(HIDE.format(hidden=hidden) + BUILD.format(toolkit=toolkit, configs=configs))

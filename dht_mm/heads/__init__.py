@@ -1,4 +1,4 @@
-"""Tokens to classes. The head for mmsegmentation is here, and registered, where that is installed."""
+"""Tokens to classes. The heads for mmsegmentation are here, and registered, where that is installed."""
 
 from importlib.util import find_spec
 
@@ -8,6 +8,7 @@ __all__ = ['KNNClassifier']
 
 # Asking for the package instead of catching ImportError keeps a broken installation of it visible.
 if find_spec('mmseg') is not None:
+    from .region_refine_head import RegionRefineHead, average_over_regions  # noqa: F401
     from .token_head import TokenHead  # noqa: F401
 
-    __all__ += ['TokenHead']
+    __all__ += ['RegionRefineHead', 'TokenHead', 'average_over_regions']

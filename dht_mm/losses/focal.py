@@ -10,6 +10,7 @@ from dht_mm.registry import MODELS
 from dht_mm.structures import Partition
 
 from .ranks import mean_over_ranks
+from .region_logits import class_weights, float_logits, known_class_weights
 from .region_targets import region_targets
 
 
@@ -67,12 +68,10 @@ class RegionFocalLoss(nn.Module):
         super().__init__()
         if not 0 <= gamma < math.inf:
             raise ValueError(f'gamma must be a finite number from 0 on, got {gamma}')
-        if class_weight is not None and not all(0 <= weight < math.inf for weight in class_weight):
-            raise ValueError(f'class_weight must be finite numbers from 0 on, got {class_weight}')
         self.gamma = gamma
         self.loss_weight = loss_weight
         self.loss_name = loss_name
-        self.register_buffer('class_weight', None if class_weight is None else torch.tensor(class_weight), persistent=False)
+        self.register_buffer('class_weight', class_weights(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor, partition: Partition, ignore_index: int = 255) -> Tensor:
         """The loss of a batch.
@@ -89,20 +88,8 @@ class RegionFocalLoss(nn.Module):
         Raises:
             ValueError: ``logits`` do not fit the partition or ``class_weight``, or ``labels`` do not fit the partition or K.
         """
-        if logits.dim() != 2 or logits.shape[0] != partition.total_regions or logits.shape[1] < 2:
-            raise ValueError(f'logits must be [R, K] with R = {partition.total_regions} regions and K at least 2 classes, '
-                             f'got shape {tuple(logits.shape)}')
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = float_logits(logits, partition)
         targets = region_targets(partition, labels, logits.shape[1], ignore_index)
-        weight = self._class_weight(logits, ignore_index)
+        weight = known_class_weights(self.class_weight, logits, ignore_index)
         focal = mean_over_ranks(soft_focal(logits, targets, weight, self.gamma))
         return self.loss_weight * focal_scale(self.gamma) * focal
-
-    def _class_weight(self, logits: Tensor, ignore_index: int) -> Tensor:
-        num_classes = logits.shape[1]
-        if self.class_weight is not None and len(self.class_weight) != num_classes:
-            raise ValueError(f'class_weight must have one entry for each of {num_classes} classes, got {len(self.class_weight)}')
-        weight = logits.new_ones(num_classes) if self.class_weight is None else self.class_weight.to(logits, copy=True)
-        if 0 <= ignore_index < num_classes:
-            weight[ignore_index] = 0
-        return weight

@@ -1,14 +1,19 @@
-"""Superpixel quality of partitions: plain functions on label maps ``[H, W]``, and a metric of mmengine."""
+"""Scores of partitions and segmentations: plain functions on label maps ``[H, W]``, and metrics for the toolkits' evaluators."""
 
 from .boundary import boundary_precision, boundary_recall
+from .class_overlap import ClassOverlap, class_overlap
 from .color import explained_variation, psnr, reconstruct, reconstruction_psnr
 from .overlap import achievable_accuracy, best_overlap_agreement, majority_confusion, mean_iou, undersegmentation_error
 from .partition_metric import PartitionMetric
+from .region_oracle import region_majority
 from .scores import mean_scores, partition_scores
+from .segmentation_boundary import boundary_overlap, label_band, trimap_overlap
+from .segmentation_metrics import BoundaryIoU, RegionOracle, TrimapIoU
 from .shape import compactness, num_regions
 
 __all__ = [
-    'PartitionMetric', 'achievable_accuracy', 'best_overlap_agreement', 'boundary_precision', 'boundary_recall', 'compactness',
-    'explained_variation', 'majority_confusion', 'mean_iou', 'mean_scores', 'num_regions', 'partition_scores', 'psnr', 'reconstruct',
-    'reconstruction_psnr', 'undersegmentation_error'
+    'BoundaryIoU', 'ClassOverlap', 'PartitionMetric', 'RegionOracle', 'TrimapIoU', 'achievable_accuracy', 'best_overlap_agreement',
+    'boundary_overlap', 'boundary_precision', 'boundary_recall', 'class_overlap', 'compactness', 'explained_variation', 'label_band',
+    'majority_confusion', 'mean_iou', 'mean_scores', 'num_regions', 'partition_scores', 'psnr', 'reconstruct', 'reconstruction_psnr',
+    'region_majority', 'trimap_overlap', 'undersegmentation_error'
 ]

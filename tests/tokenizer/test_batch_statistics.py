@@ -18,13 +18,6 @@ SHAPES = ((2, 3, 8, 16, 24), (3, 3, 8, 31, 1), (2, 3, 8, 1, 9), (2, 1, 5, 7, 18)
 shapes = pytest.mark.parametrize('shape', SHAPES, ids='x'.join(['{0[%d]}' % i for i in range(5)]).format)
 
 
-@pytest.fixture(params=['cpu', 'cuda'])
-def device(request) -> str:
-    if request.param == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('needs a GPU')
-    return request.param
-
-
 def draw(batch: int, in_channels: int, channels: int, height: int, width: int) -> tuple[FeatureProjection, Tensor]:
     """Random weights, and an image that is far from having mean 0 and variance 1."""
     torch.manual_seed(height)

@@ -1,0 +1,69 @@
+"""From tokens to pixels: what the neck and the losses of regions save over painting first. Forward and backward, 512 x 512 pixels.
+
+    python benchmarks/ops/dense_prediction.py --images ../shared/images --checkpoint TOKENIZER.pth
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from common import build_tokenizer, median_ms, parser, peak_bytes, photographs
+from torch import Tensor
+
+from dht_mm.heads import average_over_regions
+from dht_mm.losses import RegionCrossEntropyLoss
+from dht_mm.necks import TokenToPixel
+from dht_mm.structures import Partition, RegionTokens
+
+DIMS, CLASSES = 384, 150
+
+
+def neck_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The neck, and the same levels by painting, average pooling and a convolution of one pixel."""
+    neck = TokenToPixel(DIMS, (4, 8, 16, 32), (256, 512, 1024, 2048)).to(device)
+    tokens = torch.randn(partition.total_regions, DIMS, device=device, requires_grad=True)
+
+    def painted() -> Tensor:
+        levels = zip(neck.projections, neck.strides, strict=True)
+        map = partition.scatter(tokens)
+        return sum(F.conv2d(F.avg_pool2d(map, stride, ceil_mode=True, count_include_pad=False),
+                            layer.weight[:, :, None, None], layer.bias).sum() for layer, stride in levels)
+
+    return lambda: sum(level.sum() for level in neck(RegionTokens((tokens,), (), partition))), painted
+
+
+def loss_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The cross entropy of pixels from the logits of regions, and from the painted map of logits."""
+    logits = torch.randn(partition.total_regions, CLASSES, device=device, requires_grad=True)
+    labels = torch.randint(0, CLASSES, partition.labels.shape, device=device)
+    loss = RegionCrossEntropyLoss()
+    return lambda: loss(logits, labels, partition), lambda: F.cross_entropy(partition.scatter(logits), labels)
+
+
+def refine_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """Logits of stride 4 averaged over regions, and only resized, as a decode head's loss does anyway."""
+    batch, height, width = partition.labels.shape
+    logits = torch.randn(batch, CLASSES, height // 4, width // 4, device=device, requires_grad=True)
+    return (lambda: average_over_regions(logits, partition).sum(),
+            lambda: F.interpolate(logits, (height, width), mode='bilinear').sum())
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument('--batch', type=int, default=2, help='images (default: %(default)s)')
+    args = options.parse_args()
+    on_gpu = args.device.startswith('cuda')
+    with torch.no_grad():
+        partition = build_tokenizer(args)(photographs(args.images, args.batch, 512, 512, args.device))
+    print(torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads', end=', ')
+    print(f'{args.batch} images, {partition.total_regions} regions')
+    print(f'{"":8} {"ours ms":>9} {"peer ms":>9} {"peer / ours":>11}' + (f' {"ours MB":>8} {"peer MB":>8}' if on_gpu else ''))
+    for name, cases in (('neck', neck_cases), ('loss', loss_cases), ('refine', refine_cases)):
+        runs = [lambda case=case: case().backward() for case in cases(partition, args.device)]
+        ours, peer = (median_ms(run, args.device, args.repeats) for run in runs)
+        memory = ' '.join(f'{peak_bytes(run) / 1e6:8.1f}' for run in runs) if on_gpu else ''
+        print(f'{name:8} {ours:9.2f} {peer:9.2f} {peer / ours:11.2f} {memory}', flush=True)
+
+
+if __name__ == '__main__':
+    main()
