@@ -37,6 +37,9 @@ except (ImportError, AttributeError):  # AttributeError: OpenCV without its cont
 COLUMNS = dict(boundary_recall='recall', boundary_precision='precision', undersegmentation_error='UE', achievable_accuracy='ASA',
                explained_variation='EV', compactness='compactness', psnr='PSNR')
 STEPS = 12  # of bisection
+# The number of regions is set by their least size: with the default size and the scale to set it, a few regions swallow the image
+# (K = 400, 20 validation images: achievable accuracy .905 against .951). The best of 10, 30 and 100 on six training images.
+FELZENSZWALB_SCALE = 30
 Segment = Callable[[float], np.ndarray]  # a parameter to [H, W] labels
 
 
@@ -101,14 +104,14 @@ def seeds(image: np.ndarray, parameter: float) -> np.ndarray:
 
 
 def build_methods(tokenizer: DHTTokenizer) -> dict[str, Method]:
-    """All methods for which the packages are installed, at their default parameters but the one that sets the number of regions."""
+    """All methods for which the packages are installed, at default parameters but for the one that sets the number of regions."""
     methods = {
         'dHT, hard budget': Method(dht(tokenizer, 'hard')),
         'dHT, soft budget': Method(dht(tokenizer, 'soft'), (1, 4000)),
         'grid': Method(tokenized(GridTokenizer), (60, 4)),
         'quadtree': Method(tokenized(QuadtreeTokenizer)),
         'SLIC, scikit-image': Method(lambda image: lambda number: slic(image, round(number), start_label=0), (20, 8000)),
-        'Felzenszwalb': Method(lambda image: lambda scale: felzenszwalb(image, scale), (10000, 1)),
+        'Felzenszwalb': Method(lambda image: lambda pixels: felzenszwalb(image, FELZENSZWALB_SCALE, 0.8, round(pixels)), (3000, 3)),
     }
     if ximgproc is not None:
         methods |= {
