@@ -1,0 +1,62 @@
+"""What a token budget costs in time, beside the tokenizer without one.
+
+    python benchmarks/ops/budgets.py --images PHOTOS --checkpoint TOKENIZER.pth --size 224 --batch 128
+
+Prints the median time of a batch for every op, with the compiled kernels and in pure torch, and for the whole budget step.
+"""
+
+from collections.abc import Callable
+
+import torch
+from common import build_tokenizer, median_ms, parser, photographs
+
+from dht_mm.ops import hard_merge, soft_merge, unite_regions, united_mean, use_backend
+from dht_mm.structures import Partition
+from dht_mm.tokenizer import TokenBudget
+
+
+def steps(images: torch.Tensor, partition: Partition, target: int) -> dict[str, Callable]:
+    """What is timed, by name."""
+    packing, pixels = (partition.labels, partition.offsets, partition.size), images[0, 0].numel()
+    parent, offsets = hard_merge(images, *packing, target)
+    size = unite_regions(*packing, partition.bbox, parent, offsets)[1]
+    seed = torch.tensor(1)
+
+    def soft(seed: torch.Tensor | None = None) -> object:
+        return soft_merge(*packing, partition.bbox, partition.color, target, seed=seed)
+
+    return {
+        'soft_merge': soft, 'soft_merge, sampled': lambda: soft(seed), 'hard_merge': lambda: hard_merge(images, *packing, target),
+        'unite_regions': lambda: unite_regions(*packing, partition.bbox, parent, offsets),
+        'united_mean': lambda: united_mean(partition.mean, partition.offsets, partition.size, parent, size, pixels),
+        'soft budget': lambda: TokenBudget('soft', test=target).merge(partition, images, False, 'gaussian'),
+        'hard budget': lambda: TokenBudget('hard', test=target).merge(partition, images, False, 'gaussian')}
+
+
+@torch.inference_mode()
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument('--size', type=int, default=224, help='side of the images in pixels (default: %(default)s)')
+    options.add_argument('--batch', type=int, default=8)
+    options.add_argument('--budget', type=int, metavar='T', help='default: that of an image of this size in evaluation')
+    args = options.parse_args()
+    tokenizer = build_tokenizer(args)
+    images = photographs(args.images, args.batch, args.size, args.size, args.device)
+    target = args.budget or TokenBudget('hard').target(args.size**2, training=False)
+    with use_backend('ext'):
+        partition = tokenizer(images)
+        alone = median_ms(lambda: tokenizer(images), args.device, args.repeats)
+    device = torch.cuda.get_device_name() if args.device.startswith('cuda') else f'CPU, {torch.get_num_threads()} threads'
+    print(f'{device}, batch of {args.batch}, {args.size} x {args.size}, T {target}: {partition.num_regions.float().mean():.0f} regions an '
+          f'image, at most {partition.num_regions.max()}\n\n| step | ext ms | torch ms | ratio |\n|---|---|---|---|')
+    for name, run in steps(images, partition, target).items():
+        with use_backend('ext'):
+            compiled = median_ms(run, args.device, args.repeats)
+        with use_backend('torch'):
+            plain = median_ms(run, args.device, max(1, args.repeats // 5))
+        print(f'| {name} | {compiled:.3f} | {plain:.2f} | {plain / compiled:.0f} |', flush=True)
+    print(f'| tokenizer without a budget | {alone:.3f} | | |')
+
+
+if __name__ == '__main__':
+    main()
