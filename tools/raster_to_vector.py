@@ -21,9 +21,8 @@ from svg_quality import render, ssim
 from tokenize_image import add_tokenizer_options, build_tokenizer, normalize, output_names, resize
 
 from dht_mm.metrics import psnr
-from dht_mm.structures import Partition
-from dht_mm.tokenizer import DHTTokenizer, TokenBudget
-from dht_mm.vector import save_svg, vectorize, vectorize_published
+from dht_mm.tokenizer import DHTTokenizer
+from dht_mm.vector import merge_regions, save_svg, vectorize, vectorize_published
 from dht_mm.visualization import read_image
 
 # Regions are merged down to T from the coarsest level of the hierarchy that has this many times T, but from regions of level 1 and not
@@ -73,8 +72,7 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, a
 @torch.inference_mode()
 def find_regions(tokenizer: DHTTokenizer, image: np.ndarray, tokens: int | None, device: str) -> tuple[np.ndarray, np.ndarray | None]:
     """The label map ``[H, W]`` of an image, and the level of the hierarchy of each region, None where regions are merged."""
-    images = normalize(image, device)
-    hierarchy = tokenizer.hierarchy(images)
+    hierarchy = tokenizer.hierarchy(normalize(image, device))
     starts = hierarchy.level_starts.numpy()
     if tokens is None:
         return hierarchy.labels[0].cpu().numpy(), np.searchsorted(starts, hierarchy.node.cpu().numpy(), side='right') - 1
@@ -84,9 +82,7 @@ def find_regions(tokenizer: DHTTokenizer, image: np.ndarray, tokens: int | None,
     for _ in range(level):
         node = hierarchy.parent[node].long()
     labels = (node - starts[level]).view(hierarchy.labels.shape)
-    fine = Partition.from_labels(labels, torch.from_numpy(image).to(labels.device).permute(2, 0, 1)[None].float())
-    merged = TokenBudget('hard', test=tokens).merge(fine, images, training=False, kernel=tokenizer.options['kernel'])
-    return merged.labels[0].cpu().numpy(), None
+    return merge_regions(image, labels[0], tokens), None
 
 
 def to_svg(image: np.ndarray, labels: np.ndarray, levels: np.ndarray | None, title: str, args: argparse.Namespace) -> str:

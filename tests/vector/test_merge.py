@@ -1,0 +1,55 @@
+"""Merging regions by Ward's criterion, against a loop that looks at all partitions one merge away."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from dht_mm.vector import merge_regions
+
+
+def squared_error(image: np.ndarray, labels: np.ndarray) -> float:
+    return sum(((image[labels == r] - image[labels == r].mean(0)) ** 2).sum() for r in np.unique(labels))
+
+
+def canonical(labels: np.ndarray) -> np.ndarray:
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].reshape(labels.shape)
+
+
+def test_four_quadrants_of_two_colours():
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[:2, 3:], image[2:, :3], image[2:, 3:] = 10, 200, 215
+    labels = np.kron([[0, 1], [2, 3]], np.ones((2, 3), int))
+    assert np.array_equal(merge_regions(image, labels, 2), np.kron([[0], [1]], np.ones((2, 6), int)))
+    assert np.array_equal(merge_regions(image, labels, 3), np.kron([[0, 0], [1, 2]], np.ones((2, 3), int)))
+    assert not merge_regions(image, labels, 1).any()
+
+
+def test_one_merge_is_the_one_that_costs_least():
+    random = np.random.default_rng(0)
+    image, labels = random.integers(0, 256, (5, 7, 3)).astype(np.uint8), np.arange(35).reshape(5, 7)
+    merged = merge_regions(image, labels, 34)
+    pairs = [*zip(labels[:, :-1].ravel(), labels[:, 1:].ravel(), strict=True), *zip(labels[:-1].ravel(), labels[1:].ravel(), strict=True)]
+    least = min(squared_error(image.astype(float), np.where(labels == b, a, labels)) for a, b in pairs)
+    assert squared_error(image.astype(float), merged) == pytest.approx(least)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**20))
+def test_regions_stay_connected_and_numbered_in_order(height: int, width: int, count: int, seed: int):
+    image = np.random.default_rng(seed).integers(0, 4, (height, width, 3)).astype(np.uint8) * 60
+    labels = np.arange(height * width).reshape(height, width)
+    merged = merge_regions(image, labels, count)
+    assert merged.max() + 1 == min(count, height * width)
+    assert np.array_equal(merged, canonical(merged))
+    assert all(ndimage.label(merged == region)[1] == 1 for region in range(merged.max() + 1))
+
+
+def test_bad_arguments_are_named():
+    image, labels = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), int)
+    with pytest.raises(ValueError, match='count must be at least 1, got 0'):
+        merge_regions(image, labels, 0)
+    with pytest.raises(ValueError, match='regions must have the size of the image'):
+        merge_regions(image, labels[:, :2], 1)
