@@ -139,13 +139,11 @@ _FIELDS = ', '.join(f'Tensor {name}' for name in Hierarchy._fields)
     schema='(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions)'
     f' -> ({", ".join(["Tensor"] * len(Hierarchy._fields))})')
 def _build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
-    compiled = use_ext(features)
-    # The kernels of a GPU look for themselves, and tell with their one read-back.
-    if not (compiled and features.is_cuda) and not torch.isfinite(features).all():
-        raise ValueError(_NOT_FINITE)
-    if not compiled:
+    if not use_ext(features):
+        if not torch.isfinite(features).all():
+            raise ValueError(_NOT_FINITE)
         return reference.build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions)
-    try:
+    try:  # compiled kernels look for themselves; those of a GPU tell with their one read-back
         return torch.ops.dht_mm_ext.build_hierarchy(
             kernel_layout(features), slope.float().contiguous(), bias.float(), list(KERNELS).index(kernel), compactness,
             list(PENALTIES).index(criterion), iota, min_regions)

@@ -2,6 +2,7 @@
 // The definition is reference/hierarchy.py; the steps carry the same names.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <tuple>
@@ -64,19 +65,34 @@ int32_t number_roots(std::vector<int32_t>& root) {
   return count;
 }
 
+// Bits of the largest magnitude. Magnitudes order as their bits do, what is not finite last; and a maximum of integers is vector code.
+DHT_SIMD uint32_t largest_bits(const float* values, int64_t count) {
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    bits &= 0x7FFFFFFFu;
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
+}
+
 class Image {
  public:
   Image(const float* features, const float* slope, float bias, int channels, int height, int width, const Options& options)
       : features_(features), slope_(slope), bias_(bias), d_(channels), height_(height), width_(width),
         num_pixels_(int64_t(height) * width), options_(options) {
-    float largest = 0.0f;
-    for (int64_t i = 0; i < d_ * num_pixels_; ++i) largest = std::max(largest, std::abs(features[i]));
-    units_ = units_of(feature_exponent(largest), size_bits(num_pixels_));
-    active_ = num_pixels_ > options.min_regions;
+    const uint32_t bits = largest_bits(features, d_ * num_pixels_);
+    float largest;
+    std::memcpy(&largest, &bits, sizeof largest);
+    finite_ = bits < 0x7F800000u;
+    units_ = units_of(feature_exponent(finite_ ? largest : 0.0f), size_bits(num_pixels_));
+    active_ = finite_ && num_pixels_ > options.min_regions;
     if (active_) first_level();
   }
 
   bool active() const { return active_; }
+  bool finite() const { return finite_; }
 
   // One more level over the regions of the last one. A level of an image that has stopped repeats the one before it.
   void next_level() {
@@ -166,7 +182,7 @@ class Image {
   int64_t num_pixels_;
   Options options_;
   Units units_;
-  bool active_;
+  bool active_, finite_;
   std::vector<Edge> edges_;
   std::vector<double> lowest_;  // smallest best score of the pixels in each region of the last level
 };
@@ -591,6 +607,8 @@ Result build_hierarchy_cpu(const Tensor& features, const Tensor& slope, const Te
   });
   Images images;
   for (auto& image : built) images.push_back(std::move(*image));
+  STD_TORCH_CHECK(std::all_of(images.begin(), images.end(), [](const Image& image) { return image.finite(); }),
+                  "features must be finite: the images or the weights hold NaN or infinite values");
   for (int64_t level = 2; level <= num_levels(height * width); ++level) {
     if (std::none_of(images.begin(), images.end(), [](const Image& image) { return image.active(); })) break;
     for_each_image(images, [](Image& image) { image.next_level(); });
