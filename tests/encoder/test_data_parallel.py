@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
+from two_processes import run_two_processes
 
 from dht_mm.encoder import Encoder
 
@@ -47,7 +47,6 @@ def train(model: nn.Module, ranks: tuple[int, ...]) -> Tensor:
 
 def work(rank: int, folder: Path, sharded: bool) -> None:
     """What each of the two processes does."""
-    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     model = Model()
     if sharded:
         from torch.distributed.device_mesh import init_device_mesh
@@ -60,11 +59,9 @@ def work(rank: int, folder: Path, sharded: bool) -> None:
     output = train(model, (rank,))
     if rank == 0:
         torch.save(output, folder / 'output.pt')
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize('sharded', [False, True])
 def test_two_processes_train_as_one(tmp_path: Path, sharded: bool):
-    mp.start_processes(work, (tmp_path, sharded), nprocs=2, start_method='spawn')
+    run_two_processes(work, tmp_path, sharded)
     assert torch.allclose(torch.load(tmp_path / 'output.pt'), train(Model(), (0, 1)), atol=1e-5)

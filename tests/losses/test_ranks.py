@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import run_two_processes
 
 from dht_mm.losses import ImageBCELoss, RegionFocalLoss
 from dht_mm.structures import Partition
@@ -33,17 +33,15 @@ def make_classifier():
 
 
 def train_on_a_rank(rank, folder):
-    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     classifier = DistributedDataParallel(make_classifier())
     loss = total_loss(classifier, [[0], [1, 2]][rank])  # ranks of unequal numbers of regions and images
     loss.backward()
-    torch.save((loss.detach(), classifier.module.weight.grad), f'{folder}/{rank}.pt')
-    dist.destroy_process_group()
+    torch.save((loss.detach(), classifier.module.weight.grad), folder / f'{rank}.pt')
 
 
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason='needs torch.distributed with gloo')
 def test_two_ranks_of_unequal_size_give_the_loss_and_gradient_of_one(tmp_path):
-    mp.spawn(train_on_a_rank, (str(tmp_path),), nprocs=2)
+    run_two_processes(train_on_a_rank, tmp_path)
     losses, gradients = zip(*(torch.load(tmp_path / f'{rank}.pt') for rank in range(2)), strict=True)
     classifier = make_classifier()
     loss = total_loss(classifier, [0, 1, 2])

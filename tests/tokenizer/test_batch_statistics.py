@@ -1,12 +1,13 @@
 """The projection with the statistics of the batch: in every backend, on every device, over processes, and as torch's batch norm."""
 
 import copy
-import socket
+from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
+import torch.distributed
 from torch import Tensor, nn
+from two_processes import run_two_processes
 
 from dht_mm.ops import backend_info, use_backend
 from dht_mm.tokenizer import DHTTokenizer
@@ -112,8 +113,7 @@ def test_one_value_a_channel_is_refused():
     assert FeatureProjection(3, 8).eval()(torch.zeros(1, 3, 1, 1)).isfinite().all()
 
 
-def _step(rank: int, port: int, image: Tensor, module: FeatureProjection, results) -> None:
-    torch.distributed.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+def _step(rank: int, folder: Path, image: Tensor, module: FeatureProjection) -> None:
     # Tensors that are sent to a process share their memory.
     image, module = image.chunk(2)[rank].clone().requires_grad_(), copy.deepcopy(module)
     module(image).square().sum().backward()
@@ -121,29 +121,20 @@ def _step(rank: int, port: int, image: Tensor, module: FeatureProjection, result
     for value in module.parameters():
         torch.distributed.all_reduce(value.grad)
     tensors = [image.grad, *module.buffers(), *(value.grad for value in module.parameters())]
-    results.put((rank, [tensor.detach().numpy() for tensor in tensors]))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    torch.save([tensor.detach() for tensor in tensors], folder / f'{rank}.pt')
 
 
-def test_synchronised_norms_see_the_batch_of_all_processes():
+def test_synchronised_norms_see_the_batch_of_all_processes(tmp_path: Path):
     module, image = draw(4, 3, 8, 9, 13)
     module = nn.SyncBatchNorm.convert_sync_batchnorm(module.double().train())
     image = image.double()
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context('spawn')
-    results = context.SimpleQueue()
-    processes = torch.multiprocessing.spawn(_step, (port, image, module, results), nprocs=2, join=False)
-    found = dict(results.get() for _ in range(2))
-    processes.join()
+    run_two_processes(_step, tmp_path, image, module)
 
     alone, whole = copy.deepcopy(module), image.clone().requires_grad_()
     alone(whole).square().sum().backward()
     expected = [*alone.buffers(), *(value.grad for value in alone.parameters())]
     for rank in range(2):
-        actual = [torch.from_numpy(values) for values in found[rank]]
+        actual = torch.load(tmp_path / f'{rank}.pt')
         torch.testing.assert_close(actual[0], whole.grad.chunk(2)[rank], rtol=1e-6, atol=1e-8)
         for one, other in zip(actual[1:], expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
