@@ -53,14 +53,7 @@ DHT_HD double code_length(const Moment& moment, int64_t size, double unit, int c
 DHT_HD uint32_t merge_cost(double united, double first, double second, int32_t length, int32_t first_border, int32_t second_border) {
   const double gain = united - (first + second);
   const double share = static_cast<double>(length) / static_cast<double>(first_border < second_border ? first_border : second_border);
-  const float cost = static_cast<float>((gain > 0.0 ? gain : 0.0) / (0.5 + share));
-#ifdef __CUDA_ARCH__
-  return __float_as_uint(cost);
-#else
-  uint32_t bits;
-  std::memcpy(&bits, &cost, sizeof bits);
-  return bits;
-#endif
+  return float_to_bits(static_cast<float>((gain > 0.0 ? gain : 0.0) / (0.5 + share)));
 }
 
 // Orders the edges of a region. Both ends see the same key, so the smallest of all is the best of both its ends.

@@ -8,7 +8,7 @@ namespace dht {
 // A finite float. The exponent field is moved, not rebiased, which leaves a factor of 2^-896; subnormal floats become subnormal doubles.
 DHT_HD double widen(float x) {
 #ifdef __CUDA_ARCH__
-  const uint32_t bits = __float_as_uint(x);
+  const uint32_t bits = float_to_bits(x);
   return __hiloint2double(static_cast<int>((bits & 0x80000000u) | ((bits & 0x7FFFFFFFu) >> 3)), static_cast<int>(bits << 29)) * 0x1p896;
 #else
   return x;

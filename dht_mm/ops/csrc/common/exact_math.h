@@ -34,6 +34,16 @@ DHT_HD int64_t double_to_bits(double value) {
 #endif
 }
 
+DHT_HD uint32_t float_to_bits(float value) {
+#ifdef __CUDA_ARCH__
+  return __float_as_uint(value);
+#else
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+#endif
+}
+
 // 2^exponent for exponents in [-1022, 1023].
 DHT_HD double power_of_two(int64_t exponent) { return bits_to_double((exponent + 1023) << 52); }
 

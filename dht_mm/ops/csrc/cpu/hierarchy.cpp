@@ -2,7 +2,6 @@
 // The definition is reference/hierarchy.py; the steps carry the same names.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <optional>
 #include <tuple>
@@ -10,8 +9,7 @@
 #include "../common/criterion.h"
 #include "../common/edge_weight.h"
 #include "../common/moments.h"
-#include "../common/tensors.h"
-#include "simd.h"
+#include "regions.h"
 
 namespace dht {
 namespace {
@@ -65,27 +63,13 @@ int32_t number_roots(std::vector<int32_t>& root) {
   return count;
 }
 
-// Bits of the largest magnitude. Magnitudes order as their bits do, what is not finite last; and a maximum of integers is vector code.
-DHT_SIMD uint32_t largest_bits(const float* values, int64_t count) {
-  uint32_t largest = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, values + i, sizeof bits);
-    bits &= 0x7FFFFFFFu;
-    largest = bits > largest ? bits : largest;
-  }
-  return largest;
-}
-
 class Image {
  public:
   Image(const float* features, const float* slope, float bias, int channels, int height, int width, const Options& options)
       : features_(features), slope_(slope), bias_(bias), d_(channels), height_(height), width_(width),
         num_pixels_(int64_t(height) * width), options_(options) {
-    const uint32_t bits = largest_bits(features, d_ * num_pixels_);
-    float largest;
-    std::memcpy(&largest, &bits, sizeof largest);
-    finite_ = bits < 0x7F800000u;
+    const float largest = largest_magnitude(features, d_ * num_pixels_);
+    finite_ = std::isfinite(largest);
     units_ = units_of(feature_exponent(finite_ ? largest : 0.0f), size_bits(num_pixels_));
     active_ = finite_ && num_pixels_ > options.min_regions;
     if (active_) first_level();
