@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch < 2.10
-    varlen_attn = None
+# The operator beneath torch.nn.attention.varlen, which wraps it in Python twice, forward and backward, at several times its cost to the
+# host. It is no public interface: where its arguments are not these, sequences are padded.
+_flash_attention = torch.ops.aten._flash_attention_forward.default
+_ARGUMENTS = ('query', 'key', 'value', 'cum_seq_q', 'cum_seq_k', 'max_q', 'max_k', 'dropout_p', 'is_causal', 'return_debug_mask')
+_AS_EXPECTED = tuple(argument.name for argument in _flash_attention._schema.arguments if not argument.kwarg_only) == _ARGUMENTS
 
 
 class PackedAttention(NamedTuple):
@@ -26,7 +27,7 @@ class PackedAttention(NamedTuple):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Half-precision queries, keys and values ``[N, heads, d]`` on a GPU to ``[N, heads, d]``."""
-        return varlen_attn(q, k, v, self.offsets, self.offsets, self.longest, self.longest)
+        return _flash_attention(q, k, v, self.offsets, self.offsets, self.longest, self.longest, 0.0, False, False)[0]
 
 
 class PaddedAttention(NamedTuple):
@@ -64,7 +65,7 @@ class PaddedAttention(NamedTuple):
 
 def has_packed_kernel(device: torch.device, dtype: torch.dtype, head_dims: int) -> bool:
     """Whether torch has a kernel for packed sequences of this kind."""
-    if varlen_attn is None or device.type != 'cuda' or dtype not in (torch.float16, torch.bfloat16):
+    if not _AS_EXPECTED or device.type != 'cuda' or dtype not in (torch.float16, torch.bfloat16):
         return False
     return head_dims % 8 == 0 and head_dims <= 256 and _has_flash_attention(device)
 

@@ -18,7 +18,7 @@ def flop_handles() -> dict[str, Handle]:
     handles = {f'dht_mm::{name}': _handle(formula) for name, formula in MULTIPLY_ADDS.items()}
     return handles | {
         'aten::scaled_dot_product_attention': _handle(lambda inputs, _: attention(*inputs[:3])),
-        'torch_attn::_varlen_attn': _handle(lambda inputs, _: packed_attention(inputs[0], inputs[3]))}
+        'aten::_flash_attention_forward': _handle(lambda inputs, _: packed_attention(inputs[0], inputs[3]))}
 
 
 def _handle(formula: Callable[[Shapes, Shapes], int]) -> Handle:

@@ -106,7 +106,14 @@ def test_attention_is_chosen_once():
     ('cuda', torch.float32, 64, False), ('cuda', torch.float16, 4, False), ('cuda', torch.float16, 264, False)])
 def test_packed_kernel_serves_half_precision_on_a_gpu(monkeypatch, device: str, dtype: torch.dtype, head_dims: int, packed: bool):
     monkeypatch.setattr(packing, '_has_flash_attention', lambda device: True)
-    assert packing.has_packed_kernel(torch.device(device), dtype, head_dims) == (packed and packing.varlen_attn is not None)
+    assert packing.has_packed_kernel(torch.device(device), dtype, head_dims) == packed
+
+
+def test_packed_kernel_has_the_arguments_we_know():
+    assert packing._AS_EXPECTED
+    q, k, v = (torch.zeros(9, 2, 64, device='meta', dtype=torch.float16, requires_grad=True) for _ in range(3))
+    PackedAttention(torch.zeros(3, dtype=torch.int32, device='meta'), 7).attend(q, k, v).sum().backward()
+    assert q.grad.shape == k.grad.shape == v.grad.shape == q.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
@@ -115,7 +122,7 @@ def test_packed_and_padded_agree_on_a_gpu(dtype: torch.dtype):
     lengths = (197, 50, 1, 400)
     layout, qkv = make_layout(lengths, 'cuda'), draw(lengths, heads=3, dims=64, device='cuda', dtype=dtype)
     packed, padded = layout.attention(dtype, 64), make_layout(lengths, 'cuda').attention(torch.float32, 64)
-    assert isinstance(packed, PackedAttention) == (packing.varlen_attn is not None) and isinstance(padded, PaddedAttention)
+    assert isinstance(packed, PackedAttention) and isinstance(padded, PaddedAttention)
     assert packed.longest == padded.longest == 400
     assert torch.allclose(packed.attend(*qkv).float(), padded.attend(*qkv).float(), atol=2e-2)
 
