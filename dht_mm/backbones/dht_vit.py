@@ -18,8 +18,9 @@ from dht_mm.structures import Partition, RegionTokens
 from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, QuadtreeTokenizer, SLICTokenizer, mean_shift
 
 from .arch import get_arch
+from .cuda_graph import CUDAGraphs
 from .options import as_pair, norm_eps, resolve_indices
-from .outputs import feature_map, pixel_mean, raw
+from .outputs import feature_map, pixel_mean, raw, without_spare
 
 MEAN_PIXEL_TOKENIZERS = (GridTokenizer, QuadtreeTokenizer, SLICTokenizer)  # nothing to inject: regions have their pixels' mean
 OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap', 'tokens')
@@ -43,7 +44,8 @@ class DHTViT(BaseModule):
         out_indices: Block or blocks to output, negative ones counted from the end.
         out_type: What to output of each of them:
 
-            - ``'raw'``: class token, then regions, zero-padded to the longest image, ``[B, 1 + R_max, D]``.
+            - ``'raw'``: class token, then regions, zero-padded to the longest image, ``[B, 1 + R_max, D]``, or to ``max_regions``
+              where the partition tells it.
             - ``'cls_token'``: ``[B, D]``.
             - ``'featmap'``: ``[B, D, ceil(H / patch_size), ceil(W / patch_size)]``, the mean over the pixels of each cell.
             - ``'avg_featmap'``: ``[B, D]``, the mean over all pixels, normalised by a norm of its own.
@@ -59,6 +61,9 @@ class DHTViT(BaseModule):
             rounded up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False), ``gradient_curve``, and
             ``inject_mean``, whether pixels carry the gradient to the tokenizer (default True; False with a tokenizer that predicts no
             colours: ``GridTokenizer``, ``QuadtreeTokenizer``, ``SLICTokenizer``).
+        cuda_graph: Whether to record forward and backward as CUDA graphs at the first batch of each shape and mode, and to replay them
+            from then on, which spares the host nearly all its work. It needs a tokenizer of fixed ``capacity``; each backward must follow
+            its forward before the next one of that shape; hooks of parts run at recording only. On a CPU it changes nothing.
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``.
         **encoder: Options of the encoder: ``drop_path_rate`` (default: that of ``arch``), ``final_norm`` (True), ``qkv_bias``
             (True), ``qk_norm`` (False), ``layer_scale_init_value`` (0.1; 0 for none), ``ffn_type`` (``'mlp'``; ``'swiglu'`` for
@@ -79,7 +84,7 @@ class DHTViT(BaseModule):
                  patch_size: int = 16, in_channels: int = 3, out_indices: int | Sequence[int] = -1, out_type: str = 'cls_token',
                  with_cls_token: bool = True, num_register_tokens: int = 0, pre_norm: bool = False, frozen_stages: int = -1,
                  norm_eval: bool = False, norm_cfg: dict | None = None, features: dict | None = None,
-                 init_cfg: dict | list[dict] | None = None, **encoder: float | bool | str):
+                 cuda_graph: bool = False, init_cfg: dict | list[dict] | None = None, **encoder: float | bool | str):
         super().__init__(init_cfg)
         if out_type not in OUT_TYPES:
             raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
@@ -93,6 +98,11 @@ class DHTViT(BaseModule):
         self.patch_size, self.out_type = patch_size, out_type
         self.out_indices = resolve_indices(out_indices, self.num_layers)
         self.tokenizer = self._build_tokenizer(tokenizer, in_channels)
+        self._graphs = CUDAGraphs() if cuda_graph else None
+        if cuda_graph and getattr(self.tokenizer, 'capacity', None) is None:
+            raise ValueError('cuda_graph must be False with a tokenizer that has no fixed capacity, got True')
+        if cuda_graph and encoder.get('with_cp'):
+            raise ValueError('cuda_graph must be False with with_cp=True, got True')
         options = dict(pos_grid=tuple(-(-side // patch_size) for side in as_pair('img_size', img_size))) | (features or {})
         self.inject_mean = options.pop('inject_mean', not isinstance(self.tokenizer, MEAN_PIXEL_TOKENIZERS))
         self.features = RegionFeatures(in_channels, patch_size, **options)
@@ -116,10 +126,13 @@ class DHTViT(BaseModule):
         Raises:
             TypeError: Images are not floating point.
             ValueError: Images are empty, not finite or of another number of channels.
+            RuntimeError: In a backward with ``cuda_graph``: another forward of the same shape came between.
         """
+        return self._forward(x) if self._graphs is None else self._graphs(self._forward, self, x)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, ...] | RegionTokens:
         partition = self.tokenizer(x)
-        num_prefix = self.embedding.num_prefix
-        layout = TokenLayout(sequence_offsets(partition, num_prefix), partition.total_regions + num_prefix * len(partition))
+        layout = self._layout(partition)
         x = x.to(self.embedding.patch_embed.weight.dtype)  # mixed-precision pipelines can hand over half precision
         shift = mean_shift(x, partition) if self.inject_mean else None
         tokens = self.embedding(self.features(x, partition, shift), partition)
@@ -127,13 +140,18 @@ class DHTViT(BaseModule):
             outputs = self.encoder(tokens, layout, self.out_indices, rows=layout.offsets[:-1].long())
             return tuple(outputs[index] for index in self.out_indices)
         outputs = self.encoder(tokens, layout, self.out_indices)
-        blocks = [split(outputs[index], partition, num_prefix) for index in self.out_indices]
+        blocks = [split(outputs[index], partition, self.embedding.num_prefix) for index in self.out_indices]
         num_cls = 0 if self.embedding.cls_token is None else 1
         blocks = [(prefix[:, :num_cls], regions) for prefix, regions in blocks]
         if self.out_type == 'tokens':
             cls_tokens = tuple(cls_token[:, 0] for cls_token, _ in blocks) if num_cls else ()
-            return RegionTokens(tuple(regions for _, regions in blocks), cls_tokens, partition)
+            return RegionTokens(tuple(without_spare(regions, partition) for _, regions in blocks), cls_tokens, partition)
         return tuple(self._format(cls_token, regions, partition) for cls_token, regions in blocks)
+
+    def _layout(self, partition: Partition) -> TokenLayout:
+        num_prefix, most = self.embedding.num_prefix, partition.max_regions
+        total = partition.total_regions + num_prefix * len(partition)
+        return TokenLayout(sequence_offsets(partition, num_prefix), total, None if most is None else most + num_prefix)
 
     def _format(self, cls_token: Tensor, regions: Tensor, partition: Partition) -> Tensor:
         """One block's ``[B, 0 or 1, D]`` class tokens and ``[R, D]`` regions as the tensor that ``out_type`` asks for."""

@@ -8,13 +8,22 @@ from dht_mm.structures import Partition
 
 
 def raw(prefix: Tensor, regions: Tensor, partition: Partition) -> Tensor:
-    """``[B, P, D]`` prefix tokens and ``[R, D]`` regions to ``[B, P + L, D]``, zero-padded to the longest image's regions."""
+    """``[B, P, D]`` prefix tokens and ``[R, D]`` regions to ``[B, P + L, D]``, zero-padded to the longest image.
+
+    L is that image's regions, or ``max_regions`` of a partition that has it.
+    """
     batch, num_prefix, dims = prefix.shape
     image = partition.image_index
     label = torch.arange(len(image), device=image.device) - partition.offsets.long()[image]
-    longest = int(partition.num_regions.max())
-    padded = regions.new_zeros(batch * longest, dims).index_copy(0, image * longest + label, regions)
-    return torch.cat([prefix, padded.view(batch, longest, dims)], 1)
+    longest = int(partition.num_regions.max()) if partition.max_regions is None else partition.max_regions
+    place = torch.where(partition.size > 0, image * longest + label, batch * longest)  # spare rows go behind the last image
+    padded = regions.new_zeros(batch * longest + 1, dims).index_copy(0, place, regions)
+    return torch.cat([prefix, padded[:-1].view(batch, longest, dims)], 1)
+
+
+def without_spare(regions: Tensor, partition: Partition) -> Tensor:
+    """``[R, D]`` regions with zeros in the rows of a partition of a fixed length that belong to none."""
+    return regions if partition.max_regions is None else regions.masked_fill((partition.size == 0)[:, None], 0)
 
 
 def feature_map(regions: Tensor, partition: Partition, stride: int) -> Tensor:

@@ -11,37 +11,44 @@ from .packing import PackedAttention, PaddedAttention, has_packed_kernel
 class TokenLayout:
     """The bounds of the images in a packed sequence; made once a forward, read by every block.
 
-    The lengths of the shortest and the longest image start their way to the host when a layout is made, and are waited for where they
-    are first read. Made as soon as the regions are known, with work for the GPU after it, it costs no wait.
+    Unless ``longest`` is given, the lengths of the shortest and the longest image start their way to the host when a layout is made, and
+    are waited for where they are first read. Made as soon as the regions are known, with work for the GPU after it, it costs no wait.
 
     Args:
-        offsets: ``[B + 1]`` int32, first token of each image, then their number N.
-        total: N. Knowing it spares a read-back.
-
-    Attributes:
-        lengths: ``[B]`` int64, tokens of each image.
+        offsets: ``[B + 1]`` int32, first token of each image, then the end of the last.
+        total: Tokens N. Knowing it spares a read-back.
+        longest: No image has more tokens. With it nothing is read back, and tokens from ``offsets[-1]`` on are spare: no image's tokens
+            attend to them. They attend to each other, in B sequences, so that they stay finite and pass on no gradient if they get none.
     """
 
-    def __init__(self, offsets: Tensor, total: int):
+    def __init__(self, offsets: Tensor, total: int, longest: int | None = None):
         self.offsets = offsets
-        self.lengths = offsets.long().diff()
         self.total = total
-        self._ends = torch.stack(self.lengths.aminmax()).to('cpu', non_blocking=True)
-        self._arrival = torch.cuda.current_stream(offsets.device).record_event() if offsets.is_cuda else None
         self._attention: PackedAttention | PaddedAttention | None = None
+        self._ends, self._arrival = None, None
+        if longest is None:
+            self._sequences = offsets
+            self._ends = torch.stack(offsets.diff().aminmax()).to('cpu', non_blocking=True)
+            self._arrival = torch.cuda.current_stream(offsets.device).record_event() if offsets.is_cuda else None
+        else:
+            share = -(-total // len(self))
+            ends = torch.arange(1, len(self) + 1, dtype=offsets.dtype, device=offsets.device) * share + offsets[-1]
+            self._sequences = torch.cat([offsets, ends.clamp_max(total)])
+            self._longest = min(max(longest, share), total)
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.lengths)
+        return len(self.offsets) - 1
 
     @cached_property
     def image(self) -> Tensor:
-        """``[N]`` int64, the image of each token."""
-        images = torch.arange(len(self), device=self.offsets.device)
-        return images.repeat_interleave(self.lengths, output_size=self.total)
+        """``[N]`` int64, the image of each token; of spare ones the last."""
+        return self._owner(self.offsets)
 
     def ends(self) -> tuple[int, int]:
-        """Tokens of the shortest and of the longest image."""
+        """Tokens of the shortest and of the longest image, or bounds of them."""
+        if self._ends is None:
+            return 0, self._longest
         if self._arrival is not None:
             self._arrival.synchronize()
         shortest, longest = self._ends.tolist()
@@ -56,14 +63,21 @@ class TokenLayout:
         """
         if self._attention is None:
             packed = has_packed_kernel(self.offsets.device, dtype, head_dims)
-            self._attention = PackedAttention(self.offsets, self.ends()[1]) if packed else self._padded()
+            self._attention = PackedAttention(self._sequences, self.ends()[1]) if packed else self._padded()
         return self._attention
 
     def _padded(self) -> PaddedAttention:
         shortest, longest = self.ends()
+        bounds = self._sequences
+        batch = len(bounds) - 1
         if shortest == longest:
-            return PaddedAttention(len(self), longest, None, None)
-        start_of_image = torch.arange(len(self), device=self.offsets.device) * longest - self.offsets[:-1]
-        places = torch.arange(self.total, device=self.offsets.device) + start_of_image[self.image]
-        filled = torch.arange(longest, device=self.offsets.device) < self.lengths[:, None]
-        return PaddedAttention(len(self), longest, places, filled[:, None, None])
+            return PaddedAttention(batch, longest, None, None)
+        start_of_sequence = torch.arange(batch, device=bounds.device) * longest - bounds[:-1]
+        places = torch.arange(self.total, device=bounds.device) + start_of_sequence[self._owner(bounds)]
+        filled = torch.arange(longest, device=bounds.device) < bounds.diff()[:, None]
+        return PaddedAttention(batch, longest, places, filled[:, None, None])
+
+    def _owner(self, bounds: Tensor) -> Tensor:
+        """The sequence of each token, the last one's being all from its first on."""
+        tokens = torch.arange(self.total, dtype=bounds.dtype, device=bounds.device)
+        return torch.bucketize(tokens, bounds[1:-1], right=True)

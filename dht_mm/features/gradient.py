@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from dht_mm.ops import gradient_histogram
 from dht_mm.structures import Partition
 
-from .position import REFERENCE_SCALE
+from .position import shares
 
 
 class GradientFeatures(nn.Module):
@@ -36,7 +36,7 @@ class GradientFeatures(nn.Module):
         """``[B, C, H, W]`` images to ``[R, q * q]``, y-major, in their dtype."""
         gradient = arcsinh_curve(scharr_gradient(image), self.curve.double()).float()
         counts = gradient_histogram(gradient, partition.labels, partition.offsets, partition.total_regions, self.bins)
-        return counts.to(image.dtype) / (partition.size.to(image.dtype) * (self.bins / REFERENCE_SCALE)**2)[:, None]
+        return shares(counts, partition, self.bins, image.dtype)
 
 
 def scharr_gradient(image: Tensor) -> Tensor:

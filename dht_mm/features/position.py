@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from dht_mm.ops import position_histogram
@@ -38,4 +39,9 @@ class PositionFeatures(nn.Module):
     def forward(self, image: Tensor, partition: Partition) -> Tensor:
         """``[R, cells]``, y-major, in the dtype of the ``[B, C, H, W]`` images, whose values do not matter."""
         counts = position_histogram(partition.labels, partition.offsets, partition.total_regions, self.grid)
-        return counts.to(image.dtype) / (partition.size.to(image.dtype) * (self.scale / REFERENCE_SCALE)**2)[:, None]
+        return shares(counts, partition, self.scale, image.dtype)
+
+
+def shares(counts: Tensor, partition: Partition, scale: float, dtype: torch.dtype) -> Tensor:
+    """Pixels of each region, ``[R, cells]``, as shares of all its pixels, divided by ``(scale / 32)^2``; spare rows are 0."""
+    return counts.to(dtype) / (partition.size.clamp_min(1).to(dtype) * (scale / REFERENCE_SCALE)**2)[:, None]

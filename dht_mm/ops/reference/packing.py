@@ -10,9 +10,9 @@ def packed_labels(labels: Tensor, offsets: Tensor) -> Tensor:
 
 
 def image_of_rows(offsets: Tensor, total_regions: int) -> Tensor:
-    """``[R]`` int64: the image of each row; ``total_regions`` spares the read-back of ``offsets[-1]``."""
-    images = torch.arange(len(offsets) - 1, device=offsets.device)
-    return images.repeat_interleave(offsets.long().diff(), output_size=total_regions)
+    """``[R]`` int64: the image of each row; the last one's are all rows from ``offsets[-2]`` on."""
+    rows = torch.arange(total_regions, dtype=offsets.dtype, device=offsets.device)
+    return torch.bucketize(rows, offsets[1:-1], right=True)
 
 
 def paint(rows: Tensor, labels: Tensor, offsets: Tensor) -> Tensor:
