@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import timm
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from dht_mm.backbones import DHTViT
+from dht_mm.backbones.cuda_graph import CUDAGraphs
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.tokenizer.checkpoint import load_tokenizer
@@ -40,8 +42,26 @@ def parser(description: str) -> argparse.ArgumentParser:
                         help='of autocast; float32 is without (default: %(default)s)')
     result.add_argument('--runs', type=int, default=5, help='runs of which the median is taken (default: %(default)s)')
     result.add_argument('--steps', type=int, default=10, help='steps of a run (default: %(default)s)')
+    result.add_argument('--eager-only', action='store_true', help='leave out the models with compiled blocks')
+    result.add_argument('--graph', action='store_true', help='take each kind of model as CUDA graphs too')
     result.add_argument('--json', type=Path, help='file to write the figures to')
     return result
+
+
+class Kind(NamedTuple):
+    """A way to run a model."""
+
+    compiled: bool
+    graph: bool
+
+    def __str__(self) -> str:
+        return ('compiled' if self.compiled else 'eager') + (' + graph' if self.graph else '')
+
+
+def kinds(args: argparse.Namespace) -> list[Kind]:
+    """The ways that the options ask for."""
+    return [Kind(compiled, graph) for compiled in ([False] if args.eager_only else [False, True])
+            for graph in ([False, True] if args.graph else [False])]
 
 
 def photographs(args: argparse.Namespace) -> Tensor:
@@ -87,23 +107,42 @@ class GivenPartition(nn.Module):
         return replace(self.partition)
 
 
-def dht_vit(arch: str, args: argparse.Namespace, compiled: bool = False) -> Classifier:
-    """A dHT-ViT/16 without stochastic depth."""
+def dht_vit(arch: str, args: argparse.Namespace, kind: Kind = Kind(False, False)) -> Classifier:
+    """A dHT-ViT/16 without stochastic depth; as CUDA graphs, with room for twice as many regions as the images have before any budget."""
     torch.manual_seed(0)
     tokenizer = DHTTokenizer(compactness=args.compactness, token_budget=dict(mode=args.budget))
     if args.tokenizer:
         load_tokenizer(tokenizer, args.tokenizer)
-    backbone = DHTViT(tokenizer, ARCHS[arch], args.size, drop_path_rate=0.0, compile_blocks=compiled)
+    if kind.graph:
+        tokenizer.capacity = 2 * int(tokenizer.to(args.device).hierarchy(photographs(args)).offsets[-1])
+    backbone = DHTViT(tokenizer, ARCHS[arch], args.size, drop_path_rate=0.0, compile_blocks=kind.compiled, cuda_graph=kind.graph)
     return Classifier(backbone).to(args.device)
 
 
-def plain_vit(arch: str, args: argparse.Namespace, compiled: bool = False) -> nn.Module:
+class Graphed(nn.Module):
+    """Another model as CUDA graphs."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model, self.graphs = model, CUDAGraphs()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the model gives."""
+        return self.graphs(self.model, self.model, images)
+
+
+def plain_vit(arch: str, args: argparse.Namespace, kind: Kind = Kind(False, False)) -> nn.Module:
     """timm's ViT/16, the same way."""
     torch.manual_seed(0)
     model = timm.create_model(f'vit_{arch}_patch16_224', img_size=args.size, num_classes=NUM_CLASSES).to(args.device)
-    for block in model.blocks if compiled else ():
+    for block in model.blocks if kind.compiled else ():
         block.compile()
-    return model
+    return Graphed(model) if kind.graph else model
+
+
+def plain_tokens(args: argparse.Namespace) -> int:
+    """Tokens of an image that a plain ViT/16 has."""
+    return (args.size // 16)**2 + 1
 
 
 def set_budget(model: Classifier, target: int) -> None:

@@ -2,14 +2,29 @@
 
     python benchmarks/backbone/evaluate.py --images ../shared/images --tokenizer TOKENIZER.pth --json evaluate.json
 
-The ratio is our time by the plain ViT's of the same kind, eager or compiled.
+The ratio is our time by the plain ViT's of the same kind, eager or compiled, as CUDA graphs (--graph) or not.
 """
 
 import argparse
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
-from common import autocast, device_name, dht_vit, fit_budget, median_ms, parser, photographs, plain_vit, save, table
+from common import (
+    Kind,
+    autocast,
+    device_name,
+    dht_vit,
+    fit_budget,
+    kinds,
+    median_ms,
+    parser,
+    photographs,
+    plain_tokens,
+    plain_vit,
+    save,
+    table,
+)
 from torch import Tensor, nn
 
 
@@ -17,7 +32,6 @@ def parse_args() -> argparse.Namespace:
     result = parser(__doc__)
     result.add_argument('--tokens', type=float, nargs='+', default=[50, 100, 197, 400],
                         help='tokens of an image on average, class token included (default: 50 100 197 400)')
-    result.add_argument('--eager-only', action='store_true', help='leave out the models with compiled blocks')
     return result.parse_args()
 
 
@@ -32,16 +46,17 @@ def inference(model: nn.Module, images: Tensor, args: argparse.Namespace) -> Cal
     return step
 
 
-def rows_of(arch: str, compiled: bool, images: Tensor, args: argparse.Namespace) -> list[dict[str, object]]:
+def rows_of(arch: str, kind: Kind, images: Tensor, args: argparse.Namespace) -> list[dict[str, object]]:
     """A row for each number of tokens."""
-    ours, plain, rows = dht_vit(arch, args, compiled).eval(), plain_vit(arch, args, compiled), []
+    model, plain, rows = dht_vit(arch, args, kind).eval(), plain_vit(arch, args, kind), []
     for tokens in args.tokens:
-        found = fit_budget(ours, images, tokens)
+        found = fit_budget(model, images, tokens)
+        ours = deepcopy(model)  # has no graph of another budget
         steps = dict(ours=ours, tokenizer=ours.backbone.tokenizer, plain=plain)
         times = median_ms({name: inference(model, images, args) for name, model in steps.items()}, args)
         rows.append(dict(
-            model=f'dHT-{arch}/16', blocks='compiled' if compiled else 'eager', tokens=found, batch_ms=times['ours'],
-            tokenizer_ms=times['tokenizer'], images_per_s=len(images) / times['ours'] * 1e3, plain_tokens=plain.pos_embed.shape[1],
+            model=f'dHT-{arch}/16', blocks=str(kind), tokens=found, batch_ms=times['ours'],
+            tokenizer_ms=times['tokenizer'], images_per_s=len(images) / times['ours'] * 1e3, plain_tokens=plain_tokens(args),
             plain_batch_ms=times['plain'], plain_images_per_s=len(images) / times['plain'] * 1e3, ratio=times['ours'] / times['plain']))
     return rows
 
@@ -49,8 +64,8 @@ def rows_of(arch: str, compiled: bool, images: Tensor, args: argparse.Namespace)
 def main() -> None:
     args = parse_args()
     print(device_name(args))
-    images, kinds = photographs(args), [False] if args.eager_only else [False, True]
-    rows = [row for arch in args.archs for compiled in kinds for row in rows_of(arch, compiled, images, args)]
+    images = photographs(args)
+    rows = [row for arch in args.archs for kind in kinds(args) for row in rows_of(arch, kind, images, args)]
     table(rows)
     save(args, rows)
 

@@ -10,7 +10,7 @@ import argparse
 import random
 
 import torch
-from common import autocast, device_name, dht_vit, parser, photographs, save, set_budget, table
+from common import Kind, autocast, device_name, dht_vit, parser, photographs, save, set_budget, table
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -54,7 +54,7 @@ def main() -> None:
     print(device_name(args))
     images, rows = photographs(args), []
     for arch in args.archs:
-        model = dht_vit(arch, args, compiled=True)
+        model = dht_vit(arch, args, Kind(compiled=True, graph=False))
         rows += [dict(model=f'dHT-{arch}/16') | row_of(model, images, training, args) for training in (True, False)]
     table(rows)
     save(args, rows)

@@ -3,7 +3,7 @@
     python benchmarks/backbone/train.py --images ../shared/images --tokenizer TOKENIZER.pth --json train.json
 
 The tokenizer's share is what a step takes less when the partition is given. Memory is the highest during a step, without weights and
-the optimizer's state.
+the optimizer's state; CUDA graphs (--graph, on both sides) keep theirs between steps, which is not measured.
 """
 
 import argparse
@@ -14,13 +14,16 @@ import torch.nn.functional as F
 from common import (
     NUM_CLASSES,
     GivenPartition,
+    Kind,
     autocast,
     device_name,
     dht_vit,
     fit_budget,
+    kinds,
     median_ms,
     parser,
     photographs,
+    plain_tokens,
     plain_vit,
     save,
     table,
@@ -32,7 +35,6 @@ def parse_args() -> argparse.Namespace:
     result = parser(__doc__)
     result.add_argument('--tokens', type=float, default=197,
                         help='tokens of an image on average, class token included (default: %(default)s)')
-    result.add_argument('--eager-only', action='store_true', help='leave out the models with compiled blocks')
     return result.parse_args()
 
 
@@ -55,9 +57,9 @@ def training_step(model: nn.Module, images: Tensor, args: argparse.Namespace) ->
     return step
 
 
-def peak_mib(step: Callable[[], None], args: argparse.Namespace) -> float | None:
-    """Highest memory during a step above that before it; None without a GPU."""
-    if torch.device(args.device).type != 'cuda':
+def peak_mib(step: Callable[[], None], kind: Kind, args: argparse.Namespace) -> float | None:
+    """Highest memory during a step above that before it; None without a GPU, and with graphs."""
+    if torch.device(args.device).type != 'cuda' or kind.graph:
         return None
     step()
     torch.cuda.reset_peak_memory_stats()
@@ -66,20 +68,20 @@ def peak_mib(step: Callable[[], None], args: argparse.Namespace) -> float | None
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def row_of(arch: str, compiled: bool, images: Tensor, args: argparse.Namespace) -> dict[str, object]:
+def row_of(arch: str, kind: Kind, images: Tensor, args: argparse.Namespace) -> dict[str, object]:
     """A row of the table."""
-    ours, given, plain = dht_vit(arch, args, compiled), dht_vit(arch, args, compiled), plain_vit(arch, args, compiled)
+    ours, given, plain = dht_vit(arch, args, kind), dht_vit(arch, args, kind), plain_vit(arch, args, kind)
     tokens = fit_budget(ours.train(), images, args.tokens)
     with torch.no_grad():
         given.backbone.tokenizer = GivenPartition(ours.backbone.tokenizer(images))
     steps = {'plain': training_step(plain, images, args), 'ours': training_step(ours, images, args),
              'given': training_step(given, images, args)}
     times = median_ms(steps, args)
-    memory = {name: peak_mib(steps[name], args) for name in ('plain', 'ours')}
+    memory = {name: peak_mib(steps[name], kind, args) for name in ('plain', 'ours')}
     return dict(
-        model=f'dHT-{arch}/16', blocks='compiled' if compiled else 'eager', tokens=tokens, step_ms=times['ours'],
+        model=f'dHT-{arch}/16', blocks=str(kind), tokens=tokens, step_ms=times['ours'],
         tokenizer_ms=times['ours'] - times['given'], tokenizer_share=1 - times['given'] / times['ours'],
-        plain_tokens=plain.pos_embed.shape[1], plain_step_ms=times['plain'], ratio=times['ours'] / times['plain'],
+        plain_tokens=plain_tokens(args), plain_step_ms=times['plain'], ratio=times['ours'] / times['plain'],
         memory_mib=memory['ours'], plain_memory_mib=memory['plain'],
         memory_ratio=memory['ours'] / memory['plain'] if memory['plain'] else None)
 
@@ -88,7 +90,7 @@ def main() -> None:
     args = parse_args()
     print(device_name(args))
     images = photographs(args)
-    rows = [row_of(arch, compiled, images, args) for arch in args.archs for compiled in ([False] if args.eager_only else [False, True])]
+    rows = [row_of(arch, kind, images, args) for arch in args.archs for kind in kinds(args)]
     table(rows)
     save(args, rows)
 

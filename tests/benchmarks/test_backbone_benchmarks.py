@@ -31,9 +31,11 @@ def run_tiny(script: str, tmp_path: Path, *options: str) -> list[dict]:
 
 
 def test_training(tmp_path: Path):
-    row, = run_tiny('train.py', tmp_path, '--tokens', '5', '--eager-only')
-    assert row['plain_tokens'] == 5 and abs(row['tokens'] - 5) <= 1
-    assert row['ratio'] == pytest.approx(row['step_ms'] / row['plain_step_ms']) and row['memory_mib'] is None
+    rows = run_tiny('train.py', tmp_path, '--tokens', '5', '--eager-only', '--graph')
+    assert [row['blocks'] for row in rows] == ['eager', 'eager + graph']
+    for row in rows:
+        assert row['plain_tokens'] == 5 and abs(row['tokens'] - 5) <= 1
+        assert row['ratio'] == pytest.approx(row['step_ms'] / row['plain_step_ms']) and row['memory_mib'] is None
 
 
 def test_evaluation(tmp_path: Path):
