@@ -107,7 +107,7 @@ class GivenPartition(nn.Module):
         return replace(self.partition)
 
 
-def dht_vit(arch: str, args: argparse.Namespace, kind: Kind = Kind(False, False)) -> Classifier:
+def dht_vit(arch: str, args: argparse.Namespace, kind: Kind) -> Classifier:
     """A dHT-ViT/16 without stochastic depth; as CUDA graphs, with room for twice as many regions as the images have before any budget."""
     torch.manual_seed(0)
     tokenizer = DHTTokenizer(compactness=args.compactness, token_budget=dict(mode=args.budget))
@@ -131,7 +131,7 @@ class Graphed(nn.Module):
         return self.graphs(self.model, self.model, images)
 
 
-def plain_vit(arch: str, args: argparse.Namespace, kind: Kind = Kind(False, False)) -> nn.Module:
+def plain_vit(arch: str, args: argparse.Namespace, kind: Kind) -> nn.Module:
     """timm's ViT/16, the same way."""
     torch.manual_seed(0)
     model = timm.create_model(f'vit_{arch}_patch16_224', img_size=args.size, num_classes=NUM_CLASSES).to(args.device)
