@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -108,6 +108,26 @@ def check_equal(found: list[Tensor], expected: list[Tensor], rtol: float = 1e-5)
 
 def batches_of(count: int, size: tuple[int, ...] = (4, 24, 20)) -> list[Tensor]:
     return [(draw_images(*size) + 0.1 * index * torch.randn(size[0], 3, 1, 1)).cuda() for index in range(count)]
+
+
+@needs_gpu
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+@pytest.mark.parametrize('out_type', OUT_TYPES)
+def test_fixed_rows_need_no_waiting_and_spare_ones_change_nothing(out_type: str, dtype: torch.dtype | None):
+    model, images = make_pair(out_type=out_type, drop_path_rate=0.0)[0], batches_of(1)[0]
+    results = []
+    for spare in (0, 2, 100):
+        model.backbone.tokenizer.capacity = 2 * len(images) + spare
+        for waiting in (nullcontext, no_waiting):  # the first time, torch may look at the device
+            model.zero_grad()
+            with waiting(), torch.autocast('cuda', dtype, enabled=dtype is not None):
+                loss = model(images)
+                loss.backward()
+        if out_type == 'tokens':  # the mean of this loss is over all rows
+            continue
+        results.append([loss, *(x.grad for x in model.parameters())])
+    for found in results[1:]:
+        check_equal(found, results[0], 1e-4 if dtype is None else 0.05)
 
 
 @needs_gpu
