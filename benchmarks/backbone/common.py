@@ -114,7 +114,7 @@ def dht_vit(arch: str, args: argparse.Namespace, kind: Kind) -> Classifier:
     if args.tokenizer:
         load_tokenizer(tokenizer, args.tokenizer)
     if kind.graph:
-        tokenizer.capacity = 2 * int(tokenizer.to(args.device).hierarchy(photographs(args)).offsets[-1])
+        tokenizer.capacity = 2 * int(tokenizer.to(args.device).eval().hierarchy(photographs(args)).offsets[-1])
     backbone = DHTViT(tokenizer, ARCHS[arch], args.size, drop_path_rate=0.0, compile_blocks=kind.compiled, cuda_graph=kind.graph)
     return Classifier(backbone).to(args.device)
 

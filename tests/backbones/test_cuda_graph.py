@@ -1,12 +1,12 @@
 """A backbone replayed as CUDA graphs is the same backbone."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import pytest
 import torch
 from fixed_rows import FixedRows
+from no_waiting import no_waiting
 from test_dht_vit import draw_images, make_model
 from torch import Tensor, nn
 
@@ -64,15 +64,6 @@ class Head(nn.Module):
         outputs = self.backbone(images)
         outputs = [*outputs.tokens, *outputs.cls_tokens] if hasattr(outputs, 'partition') else outputs
         return sum(self.head(x.movedim(1, -1) if x.dim() == 4 else x).square().mean() for x in outputs)
-
-
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode('error')
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode('default')
 
 
 def make_pair(**options) -> tuple[Head, Head]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from no_waiting import no_waiting
 from torch import Tensor, nn
 
 from dht_mm.encoder import Attention, PackedAttention, PaddedAttention, TokenLayout, packing
@@ -130,9 +131,6 @@ def test_packed_and_padded_agree_on_a_gpu(dtype: torch.dtype):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_layout_does_not_wait_for_the_gpu():
     offsets = torch.tensor([0, 5, 8], device='cuda', dtype=torch.int32)
-    torch.cuda.set_sync_debug_mode('error')
-    try:
+    with no_waiting():
         layout = TokenLayout(offsets, 8)
-    finally:
-        torch.cuda.set_sync_debug_mode('default')
     assert layout.ends() == (3, 5)

@@ -1,10 +1,8 @@
 """What only a GPU can get wrong: waiting for it, other streams, batches of more than 2^31 bytes, and the order of its threads."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
+from no_waiting import no_waiting
 from torch import Tensor
 
 from dht_mm.embedding import RegionEmbedding
@@ -14,15 +12,6 @@ from dht_mm.tokenizer import DHTTokenizer, mean_shift
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available() or backend_info()['cuda'] != 'ext',
                                 reason='needs a GPU and the compiled CUDA kernels')
-
-
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode('error')
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode('default')
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
