@@ -25,7 +25,7 @@ class TokenLayout:
         self.offsets = offsets
         self.total = total
         self._attention: PackedAttention | PaddedAttention | None = None
-        self._ends, self._arrival = None, None
+        self._longest = longest
         if longest is None:
             self._sequences = offsets
             self._ends = torch.stack(offsets.diff().aminmax()).to('cpu', non_blocking=True)
@@ -47,7 +47,7 @@ class TokenLayout:
 
     def ends(self) -> tuple[int, int]:
         """Tokens of the shortest and of the longest image, or bounds of them."""
-        if self._ends is None:
+        if self._longest is not None:
             return 0, self._longest
         if self._arrival is not None:
             self._arrival.synchronize()
