@@ -2,7 +2,8 @@
 
     python benchmarks/backbone/evaluate.py --images ../shared/images --tokenizer TOKENIZER.pth --json evaluate.json
 
-The tokenizer's time is what a batch takes less when the partition is given. The ratio is our time by the plain ViT's of the same kind, eager or compiled, as CUDA graphs (--graph) or not.
+The tokenizer's time is what a batch takes less when the partition is given. The ratio is our time by the plain ViT's of the same kind,
+eager or compiled, as CUDA graphs (--graph) or not.
 """
 
 import argparse
