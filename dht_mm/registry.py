@@ -4,9 +4,11 @@
 room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
 """
 
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
 
@@ -17,3 +19,5 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
 MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'necks', 'losses', 'heads', 'segmentors')
 METRICS = _child('metric', MMENGINE_METRICS, 'metrics')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
+HOOKS = _child('hook', MMENGINE_HOOKS, 'visualization')
+VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'visualization')
