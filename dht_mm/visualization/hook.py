@@ -29,7 +29,7 @@ class RegionVisualizationHook(Hook):
     Levels and tokens take a forward pass of their own, in evaluation mode.
 
     Pictures are called ``{train,val,test}_{regions,levels,tokens}_I`` for image I, ``{val,test}_counts`` for the histogram of all
-    images, and carry the training iteration as their step.
+    images (of the first process; of crops in sliding inference), and carry the training iteration as their step.
 
     Args:
         pictures: Which to draw: ``'regions'``, ``'levels'`` (needs a tokenizer with a hierarchy), ``'tokens'`` (needs a backbone on
@@ -51,7 +51,7 @@ class RegionVisualizationHook(Hook):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
         self.pictures, self.num_images, self.interval, self.block = tuple(pictures), num_images, interval, block
-        self._wanted = False
+        self._wanted = self._counting = False
         self._seen: tuple[Tensor, Partition] | None = None
         self._counts: list[int] = []
 
@@ -71,7 +71,7 @@ class RegionVisualizationHook(Hook):
     def _listen(self, tokenizer: nn.Module, inputs: tuple[Tensor], partition: Partition) -> None:
         if self._wanted and self._seen is None:
             self._seen = inputs[0][:self.num_images].detach(), partition
-        if 'counts' in self.pictures and not torch.is_grad_enabled():
+        if self._counting:
             self._counts += partition.num_regions.tolist()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -79,13 +79,15 @@ class RegionVisualizationHook(Hook):
         self._wanted = self.interval is not None and (runner.iter + 1) % self.interval == 0 and is_main_process()
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Listen to the first batch."""
+        """Listen to the first batch, and count the regions of all."""
         self._wanted = batch_idx == 0 and is_main_process()
+        self._counting = 'counts' in self.pictures and is_main_process()
 
     before_test_iter = before_val_iter
 
     def _after_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None, mode: str = 'train') -> None:
         """Draw what was heard."""
+        self._counting = False  # pictures take forward passes of their own
         if self._seen is None:
             return
         (images, partition), self._seen, self._wanted = self._seen, None, False
@@ -109,7 +111,7 @@ class RegionVisualizationHook(Hook):
         self._add_counts(runner, 'test')
 
     def _add_counts(self, runner: Runner, mode: str) -> None:
-        if self._counts and is_main_process():
+        if self._counts:
             runner.visualizer.add_image(f'{mode}_counts', count_histogram(self._counts), runner.iter)
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dht_mm.structures import Partition
 
 COLOR_RANGE = 0.02, 0.98  # quantiles over regions between which a component's colours run: single tokens would squeeze all others
+ROUNDING = 1e-6  # of float32: a direction with less of the greatest spread is none
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def principal_colors(tokens: Tensor, size: Tensor) -> Tensor:
     centred = tokens.double() - weight @ tokens.double()
     _, strength, directions = torch.linalg.svd(weight.sqrt()[:, None] * centred, full_matrices=False)
     directions = directions[:3] * directions[:3].gather(1, directions[:3].abs().argmax(1, keepdim=True)).sign()
-    found = strength[:3] > 1e-9 * strength[0].clamp_min(1e-300)
-    colors = torch.full((len(tokens), 3), 0.5, dtype=torch.float64, device=tokens.device)
+    found = strength[:3] > ROUNDING * strength[0].clamp_min(1e-300)
+    colors = tokens.new_full((len(tokens), 3), 0.5, dtype=torch.float64)
     for channel in found.nonzero()[:, 0].tolist():
         colors[:, channel] = _spread(centred @ directions[channel])
     return colors

@@ -32,7 +32,7 @@ def value_colors(values: Tensor | np.ndarray, low: float, high: float) -> np.nda
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f'low and high must be finite and in this order, got {low} and {high}')
     share = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return matplotlib.colormaps[COLORMAP](share.clip(0, 1), bytes=True)[..., :3]
+    return np.asarray(matplotlib.colormaps[COLORMAP](share.clip(0, 1), bytes=True))[..., :3]
 
 
 def paint_values(regions: Regions, values: Tensor | np.ndarray | Sequence[float], low: float | None = None,
