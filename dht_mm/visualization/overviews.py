@@ -64,18 +64,26 @@ def draw_levels(image: np.ndarray, hierarchy: Forest) -> np.ndarray:
         labels = level_labels(hierarchy, level)[0]
         pictures[f'level {level}: {_count(labels.max() + 1)}'] = upscale(paint_mean_color(image, labels), scale)
     pictures[f'selected: {_count(len(hierarchy.node))}'] = upscale(paint_mean_color(image, hierarchy.labels[0]), scale)
-    pictures['level selected'] = _draw_selection(hierarchy, scale)
+    selection, colors = paint_selected_levels(hierarchy)
+    pictures['level selected'] = with_legend(upscale(selection, scale), colors)
     return panel_grid(pictures, WIDE_COLUMNS)
 
 
-def _draw_selection(hierarchy: Forest, scale: int) -> np.ndarray:
+def paint_selected_levels(hierarchy: Forest) -> tuple[np.ndarray, dict[str, tuple[int, int, int]]]:
+    """Which level each region was selected from, from dark (pixels) to light (the whole image).
+
+    Args:
+        hierarchy: That of one image, from ``DHTTokenizer.hierarchy``.
+
+    Returns:
+        ``[H, W, 3]`` uint8, and the RGB colour of each level that regions come from, by its name and their number.
+    """
     levels, last = selected_levels(hierarchy), num_levels(hierarchy) + 1
-    picture = upscale(paint_values(hierarchy.labels[0], levels, 0, last), scale)
     names = {0: 'pixels', last: 'whole image'}
-    counts = {level: int((levels == level).sum()) for level in range(last + 1)}
-    colors = value_colors(np.arange(last + 1), 0, last)
-    return with_legend(picture, {
-        f'{names.get(level, f"level {level}")}: {count}': colors[level] for level, count in counts.items() if count})
+    colors = {
+        f'{names.get(level, f"level {level}")}: {_count(count)}': tuple(value_colors(level, 0, last).tolist())
+        for level, count in zip(*map(np.ndarray.tolist, np.unique(levels, return_counts=True)), strict=True)}
+    return paint_values(hierarchy.labels[0], levels, 0, last), colors
 
 
 def draw_tokens(image: np.ndarray, backbone: nn.Module, inputs: Tensor, block: int = -1,
