@@ -1,7 +1,7 @@
 """Child registries of mmengine's, so that ``type='dht_mm.…'`` finds this plugin from any toolkit's config.
 
-``locations`` names the rooms that hold registered classes; mmengine imports them at the first lookup. This file must not import a
-room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
+``locations`` names the rooms, or their files, that hold registered classes; mmengine imports them at the first lookup. This file must
+not import a room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
 """
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -19,5 +19,5 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
 MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'necks', 'losses', 'heads', 'segmentors')
 METRICS = _child('metric', MMENGINE_METRICS, 'metrics')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
-HOOKS = _child('hook', MMENGINE_HOOKS, 'visualization')
-VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'visualization')
+HOOKS = _child('hook', MMENGINE_HOOKS, 'visualization.hook')
+VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'visualization.region_visualizer')

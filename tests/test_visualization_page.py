@@ -40,6 +40,7 @@ def test_configs(tmp_path: Path):
 
 
 def test_names_and_files_exist():
-    assert all(hasattr(dht_mm.visualization, name) for name in re.findall(r'`(\w+)`', PAGE.split('| function | gives |')[1].split('\n\n')[0]))
+    table = PAGE.split('| function | gives |')[1].split('\n\n')[0]
+    assert all(hasattr(dht_mm.visualization, name) for name in re.findall(r'`(\w+)`', table))
     for path in re.findall(r'\b(?:tools|docs)/[\w/-]+\.\w+', PAGE) + [f'docs/{link}' for link in re.findall(r'\]\(([\w./]+)\)', PAGE)]:
         assert (ROOT / path).is_file(), path

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 SIZE = 5.0, 3.4  # inches
 DOTS = 100  # to an inch
@@ -25,6 +23,9 @@ def count_histogram(counts: Sequence[int] | np.ndarray, title: str = 'Regions pe
     Raises:
         ValueError: There is no image, or a number is below 1.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late, since it takes a second, and without a window system
+    from matplotlib.figure import Figure
+
     counts = np.asarray(counts)
     if counts.ndim != 1 or not counts.size or counts.min() < 1:
         raise ValueError(f'counts must be at least one number of at least 1, got {counts}')

@@ -26,7 +26,8 @@ class RegionVisualizationHook(Hook):
 
     ``custom_hooks = [dict(type='dht_mm.RegionVisualizationHook', interval=500)]`` in a config of any toolkit is enough. The regions
     are those of the very forward passes of the run: nothing is computed twice, and training goes on exactly as without the hook.
-    Levels and tokens take a forward pass of their own, in evaluation mode.
+    Levels and tokens take a forward pass of their own, in evaluation mode and on the first process alone: where processes share their
+    weights among them (FSDP), leave these two out.
 
     Pictures are called ``{train,val,test}_{regions,levels,tokens}_I`` for image I, ``{val,test}_counts`` for the histogram of all
     images (of the first process; of crops in sliding inference), and carry the training iteration as their step.

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from torch import Tensor
 
@@ -26,6 +25,8 @@ def value_colors(values: Tensor | np.ndarray, low: float, high: float) -> np.nda
     Raises:
         ValueError: A number is not finite, or the ends are not finite or in the wrong order.
     """
+    import matplotlib  # late: borders and mean colours do without it
+
     values = _as_array(values)
     if not np.isfinite(values).all():
         raise ValueError(f'values must be finite, got {values[~np.isfinite(values)][0]}')

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from dht_mm.backbones import DHTViT
 from dht_mm.tokenizer import DHTTokenizer, GridTokenizer
-from dht_mm.visualization import RegionVisualizationHook, count_histogram, draw_levels, draw_regions, draw_tokens
+from dht_mm.visualization import count_histogram, draw_levels, draw_regions, draw_tokens
+from dht_mm.visualization.hook import RegionVisualizationHook
 
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 50.0, 55.0]
 
