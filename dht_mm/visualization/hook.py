@@ -27,7 +27,7 @@ class RegionVisualizationHook(Hook):
     ``custom_hooks = [dict(type='dht_mm.RegionVisualizationHook', interval=500)]`` in a config of any toolkit is enough. The regions
     are those of the very forward passes of the run: nothing is computed twice, and training goes on exactly as without the hook.
     Levels and tokens take a forward pass of their own, in evaluation mode and on the first process alone: where processes share their
-    weights among them (FSDP), leave these two out.
+    weights among them (FSDP), leave these two out. Images are taken for RGB, in which tokenizers are trained.
 
     Pictures are called ``{train,val,test}_{regions,levels,tokens}_I`` for image I, ``{val,test}_counts`` for the histogram of all
     images (of the first process; of crops in sliding inference), and carry the training iteration as their step.
@@ -58,10 +58,13 @@ class RegionVisualizationHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Find the tokenizer and listen to it."""
-        self._tokenizer = _find(runner.model, 'tokenizer').tokenizer
+        holder = _find(runner.model, 'tokenizer')
+        self._tokenizer = holder.tokenizer
         if 'levels' in self.pictures and not hasattr(self._tokenizer, 'hierarchy'):
             raise ValueError(f"pictures must be without 'levels' for a {type(self._tokenizer).__name__}, which has no hierarchy")
-        self._backbone = _find(runner.model, 'encoder') if 'tokens' in self.pictures else None
+        if 'tokens' in self.pictures and not hasattr(holder, 'encoder'):
+            raise ValueError(f"pictures must be without 'tokens' for a {type(holder).__name__}, which has no encoder")
+        self._backbone = holder if 'tokens' in self.pictures else None
         self._preprocessor = _find(runner.model, 'data_preprocessor').data_preprocessor
         self._listener = self._tokenizer.register_forward_hook(self._listen)
 

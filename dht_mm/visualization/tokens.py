@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dht_mm.structures import Partition
 
 COLOR_RANGE = 0.02, 0.98  # quantiles over regions between which a component's colours run: single tokens would squeeze all others
-ROUNDING = 1e-6  # of float32: a direction with less of the greatest spread is none
+ROUNDING = 1e-6  # of float32: a direction with less than this part of the tokens' size is none
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,12 @@ def principal_colors(tokens: Tensor, size: Tensor) -> Tensor:
     if tokens.dim() != 2 or len(tokens) == 0 or size.shape != tokens.shape[:1]:
         raise ValueError(f'tokens and size must be [R, D] and [R] with R > 0, got {tuple(tokens.shape)} and {tuple(size.shape)}')
     weight = size.double() / size.sum()
-    centred = tokens.double() - weight @ tokens.double()
+    tokens = tokens.double()
+    centred = tokens - weight @ tokens
     _, strength, directions = torch.linalg.svd(weight.sqrt()[:, None] * centred, full_matrices=False)
     directions = directions[:3] * directions[:3].gather(1, directions[:3].abs().argmax(1, keepdim=True)).sign()
-    found = strength[:3] > ROUNDING * strength[0].clamp_min(1e-300)
-    colors = tokens.new_full((len(tokens), 3), 0.5, dtype=torch.float64)
+    found = strength[:3] > ROUNDING * (weight.sqrt()[:, None] * tokens).norm()
+    colors = torch.full_like(tokens[:, :1], 0.5).repeat(1, 3)
     for channel in found.nonzero()[:, 0].tolist():
         colors[:, channel] = _spread(centred @ directions[channel])
     return colors

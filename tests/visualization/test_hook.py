@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dht_mm.backbones import DHTViT
-from dht_mm.tokenizer import DHTTokenizer, GridTokenizer
+from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, TokenizerPretrainer
 from dht_mm.visualization import count_histogram, draw_levels, draw_regions, draw_tokens
 from dht_mm.visualization.hook import RegionVisualizationHook
 
@@ -93,10 +93,12 @@ def test_any_tokenizer_has_regions_but_not_all_have_levels(tmp_path: Path, pictu
         start(tmp_path / 'levels', pictures, Grid(8), pictures=['levels'])
 
 
-def test_a_model_without_tokenizer_is_named():
-    hook, runner = RegionVisualizationHook(), type('Runner', (), dict(model=nn.Linear(1, 1)))
-    with pytest.raises(ValueError, match='the model must have a tokenizer, but a Linear has none'):
-        hook.before_run(runner)
+def test_models_without_what_pictures_need_are_named():
+    for model, pictures, message in (
+            (nn.Linear(1, 1), ['regions'], 'the model must have a tokenizer, but a Linear has none'),
+            (TokenizerPretrainer(DHTTokenizer()), ['tokens'], "without 'tokens' for a TokenizerPretrainer, which has no encoder")):
+        with pytest.raises(ValueError, match=message):
+            RegionVisualizationHook(pictures).before_run(type('Runner', (), dict(model=model)))
 
 
 @pytest.mark.parametrize('options, message', [
