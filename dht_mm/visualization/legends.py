@@ -13,13 +13,14 @@ from .values import value_colors
 BAR = 10  # height of a colour bar, and side of a legend's squares, in pixels
 
 
-def with_color_bar(picture: np.ndarray, low: float, high: float) -> np.ndarray:
+def with_color_bar(picture: np.ndarray, low: float, high: float, above: bool = False) -> np.ndarray:
     """A picture of :func:`paint_values` with its scale of colours below it, the numbers at both ends.
 
     Args:
         picture: ``[H, W, 3]`` uint8.
         low: Number of the darkest colour.
         high: Number of the lightest.
+        above: Whether larger numbers share its colour, which then is written there.
 
     Returns:
         ``[H', W', 3]`` uint8, the picture at the upper left; wider where the numbers need it.
@@ -28,7 +29,7 @@ def with_color_bar(picture: np.ndarray, low: float, high: float) -> np.ndarray:
         TypeError: ``picture`` is not a uint8 numpy array.
         ValueError: ``picture`` is not ``[H, W, 3]``, or see :func:`value_colors`.
     """
-    ends, font = [f'{low:.4g}', f'{high:.4g}'], _font()
+    ends, font = [f'{low:.4g}', f'{high:.4g}{" or more" * above}'], _font()
     lengths = [int(np.ceil(font.getlength(end))) for end in ends]
     width = max(check_image(picture).shape[1], sum(lengths) + MARGIN)
     canvas, draw = _below(picture, width, BAR + MARGIN + _line_height(font))

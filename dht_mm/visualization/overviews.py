@@ -17,6 +17,7 @@ from .values import paint_colors, paint_values, value_colors
 
 MIN_HEIGHT = 240  # pixels; smaller images are enlarged, so that borders hide less and captions fit
 COLUMNS, WIDE_COLUMNS = 2, 3
+UPPER_END = 0.98  # quantile of regions at the upper end of scales: attention to a few regions would leave all others dark
 MARK = 213, 94, 0  # vermilion, in no colour of the scale
 
 
@@ -153,10 +154,11 @@ def _observe_one(image: np.ndarray, backbone: nn.Module, inputs: Tensor, block: 
 
 def _paint_scale(labels: np.ndarray, values: Tensor, scale: int, mark: int | None = None) -> np.ndarray:
     """One number a region as a picture with its scale, and one region outlined."""
-    picture = upscale(paint_values(labels, values), scale)
+    low, high = float(values.min()), float(values.quantile(UPPER_END))
+    picture = upscale(paint_values(labels, values, low, high), scale)
     if mark is not None:
         picture = draw_borders(picture, upscale((labels == mark).astype(int), scale), MARK)
-    return with_color_bar(picture, float(values.min()), float(values.max()))
+    return with_color_bar(picture, low, high, above=bool(values.max() > high))
 
 
 def _scale(image: np.ndarray) -> int:

@@ -56,6 +56,8 @@ def test_legends_stand_below_the_whole_picture(width: int):
     for drawn in (bar, legend):
         assert (drawn[:5, :width] == picture).all() and len(drawn) > 25 and drawn.shape[1] >= width
         assert (drawn[:, -1] == 255).any(), 'nothing is cut off at the right'
+    assert (with_color_bar(picture, -1.5, 2000, above=True)[:, :width][:5] == picture).all()
+    assert with_color_bar(picture[:, :1], 0, 1, above=True).shape[1] > with_color_bar(picture[:, :1], 0, 1).shape[1], 'an end that is open'
     ends = bar[5:].reshape(-1, 3).tolist()
     assert all(value_colors(end, 0, 1).tolist() in ends for end in (0, 1))
     below = legend[5:].reshape(-1, 3).tolist()
