@@ -136,6 +136,9 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     driver.quit()
 
 
+DROP = """const bytes = Uint8Array.from(atob(arguments[0]), it => it.charCodeAt()), data = new DataTransfer();
+data.items.add(new File([bytes], 'dropped.png'));
+document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}))"""
 MOVE = "const [id, value] = arguments, it = document.getElementById(id); it.value = value; it.dispatchEvent(new Event('input'))"
 
 
@@ -172,6 +175,11 @@ def test_page_in_a_browser(server, browser, photo: Path, tmp_path: Path):
     browser.execute_script(MOVE, 'level', 1)
     assert text('level-text') == f'Level 1: {expected["levels"][0]["regions"]} regions'
     assert browser.find_element('id', 'level-picture').get_attribute('src') == expected['levels'][0]['picture']
+
+    file = io.BytesIO()
+    Image.new('RGB', (10, 20), 'teal').save(file, 'PNG')
+    browser.execute_script(DROP, base64.b64encode(file.getvalue()).decode())
+    wait_for(lambda: text('status').startswith('1 region in 10 × 20 pixels'))
 
     (tmp_path / 'text.jpg').write_text('no image')
     browser.find_element('id', 'file').send_keys(str(tmp_path / 'text.jpg'))

@@ -59,7 +59,7 @@ def test_probabilities_are_those_that_the_block_mixes_values_with(device, images
         assert torch.allclose(probability.sum(0), torch.ones(4, device=device)) and probability.std() > 1e-3
         query = start if point is None else start + 3 + int(seen.partition.labels[image, point[0], point[1]])
         expected = layer.attn.proj(torch.einsum('th,thd->hd', probability, values[start:end]).flatten())
-        assert torch.allclose(mixed[query], expected, atol=1e-5)
+        assert torch.allclose(mixed[query], expected, atol=1e-4)
 
 
 def test_maps_carry_their_regions_probability_at_every_pixel(device, images):
