@@ -104,8 +104,8 @@ setup(
     extras_require={
         'seg': [*MMENGINE, 'onedl-mmsegmentation>=1.4.2'],
         'cls': [*MMENGINE, 'onedl-mmpretrain>=1.3.6'],
-        'dev': ['cairosvg>=2.7', 'hypothesis>=6.100', 'pytest>=8', 'pytest-xdist>=3.5', 'resvg-py>=0.5', 'ruff>=0.6',
-                'scikit-image>=0.24', 'timm>=1.0.9'],
+        'dev': ['cairosvg>=2.7', 'hypothesis>=6.100', 'ipykernel>=6.29', 'nbclient>=0.10', 'pytest>=8', 'pytest-xdist>=3.5',
+                'resvg-py>=0.5', 'ruff>=0.6', 'scikit-image>=0.24', 'selenium>=4.20', 'timm>=1.0.9'],
     },
     classifiers=[
         'Development Status :: 3 - Alpha',

@@ -1,12 +1,14 @@
 """Child registries of mmengine's, so that ``type='dht_mm.…'`` finds this plugin from any toolkit's config.
 
-``locations`` names the rooms that hold registered classes; mmengine imports them at the first lookup. This file must not import a
-room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
+``locations`` names the rooms, or their files, that hold registered classes; mmengine imports them at the first lookup. This file must
+not import a room or a toolkit: mmengine swallows an ImportError raised here and reports the class as missing instead.
 """
 
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
 
@@ -17,3 +19,5 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
 MODELS = _child('model', MMENGINE_MODELS, 'tokenizer', 'backbones', 'necks', 'losses', 'heads', 'segmentors')
 METRICS = _child('metric', MMENGINE_METRICS, 'metrics')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
+HOOKS = _child('hook', MMENGINE_HOOKS, 'visualization.hook')
+VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'visualization.region_visualizer')

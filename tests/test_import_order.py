@@ -38,7 +38,7 @@ ROOMS = {
 OUTSIDE = dict.fromkeys(ROOMS, ('torch',)) | {
     'metrics': ('torch', 'numpy'),
     'vector': ('numpy',),
-    'visualization': ('torch', 'numpy', 'PIL'),
+    'visualization': ('torch', 'numpy', 'PIL', 'matplotlib'),  # which mmengine requires
     'engine': ('torch', 'mmengine'),
 }
 TOOLKITS = {

@@ -1,6 +1,7 @@
 """Images from and to disk."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,14 +12,14 @@ from dht_mm.vector.files import atomic_file
 SIXTEEN_BIT_MAX = 65535
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path | BinaryIO) -> np.ndarray:
     """Read an image as a viewer shows it.
 
     The orientation stored by cameras is applied, transparent pixels lie on white, grey and palette images become RGB, 16-bit grey
     levels are scaled to 8 bits. Of an animation the first frame is read.
 
     Args:
-        path: A file in any format that Pillow reads.
+        path: A file in any format that Pillow reads, or one open for reading.
 
     Returns:
         ``[H, W, 3]`` uint8 RGB.
@@ -27,7 +28,7 @@ def read_image(path: str | Path) -> np.ndarray:
         FileNotFoundError: There is no file at ``path``.
         ValueError: The file is not a readable image, or its grey levels have no defined white (float or more than 16 bits).
     """
-    if not Path(path).exists():
+    if isinstance(path, (str, Path)) and not Path(path).exists():
         raise FileNotFoundError(f'path must be an image file, but {path} does not exist')
     try:
         with Image.open(path) as file:

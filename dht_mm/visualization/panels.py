@@ -64,6 +64,23 @@ def panel_strip(pictures: Mapping[str, np.ndarray], min_height: int = 0) -> np.n
     return np.array(strip)
 
 
+def panel_grid(pictures: Mapping[str, np.ndarray], columns: int) -> np.ndarray:
+    """Pictures in rows of so many, each with its name above it; see :func:`panel_strip`.
+
+    Args:
+        pictures: Caption to picture ``[H, W, 3]`` uint8, in order.
+        columns: Pictures of a row, at least 1.
+
+    Raises:
+        TypeError: A picture is not a uint8 numpy array.
+        ValueError: ``columns`` is not a positive integer, there is no picture, or one is not ``[H, W, 3]``.
+    """
+    if not isinstance(columns, int) or columns < 1:
+        raise ValueError(f'columns must be a positive integer, got {columns!r}')
+    items = list(pictures.items())
+    return stack_strips([panel_strip(dict(items[start:start + columns])) for start in range(0, len(items), columns)])
+
+
 def stack_strips(strips: Sequence[np.ndarray]) -> np.ndarray:
     """Strips below one another; narrower ones are filled up with white on the right.
 

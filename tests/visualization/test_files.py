@@ -145,3 +145,11 @@ def test_only_pictures_can_be_saved(tmp_path: Path):
     with pytest.raises(TypeError, match='image must be a uint8'):
         save_png(tmp_path / 'a.png', np.zeros((2, 2, 3)))
     assert not os.listdir(tmp_path)
+
+
+def test_a_file_open_for_reading_is_read_too(tmp_path: Path, picture: np.ndarray):
+    path = write(tmp_path / 'a.png', Image.fromarray(picture))
+    with open(path, 'rb') as file:
+        assert (read_image(file) == picture).all()
+    with open(__file__, 'rb') as file, pytest.raises(ValueError, match='path must be a readable image'):
+        read_image(file)

@@ -1,4 +1,4 @@
-"""Folders of images with segmentations, as BSDS500 and mmsegmentation lay them out."""
+"""Folders of images, and of images with segmentations as BSDS500 and mmsegmentation lay them out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +43,21 @@ class AnnotatedImage(NamedTuple):
         # Damaged files raise whatever their parser stumbles over.
         except Exception as error:
             raise ValueError(f'{self.annotation} must be an annotation, but cannot be read: {error}') from error
+
+
+def list_images(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and in place of a folder the images in it, in the order of their names.
+
+    Raises:
+        ValueError: A folder has no image.
+    """
+    found = []
+    for path in paths:
+        files = sorted(file for file in path.glob('*') if file.suffix.lower() in IMAGES) if path.is_dir() else [path]
+        if not files:
+            raise ValueError(f'a folder of images must hold {", ".join(IMAGES)} files, but {path} has none')
+        found += files
+    return found
 
 
 def find_images(data: Path, split: str, most: int | None = None) -> list[AnnotatedImage]:
