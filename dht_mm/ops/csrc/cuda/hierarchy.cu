@@ -144,7 +144,7 @@ class Run {
 
   template <class... Parameters, class... Arguments>
   void launch(void (*kernel)(Parameters...), int64_t work, Arguments... arguments) {
-    kernel<<<blocks_for(work), kThreads, 0, stream_>>>(arguments...);
+    kernel<<<one_wave(kernel, work), kThreads, 0, stream_>>>(arguments...);
     check(cudaGetLastError(), "launching a kernel");
   }
 
@@ -210,11 +210,17 @@ void Run::build() {
   select();
 }
 
-// Rows of a strip of pixel picks: many where there is work for every multiprocessor, because each strip begins with a row of its own.
-int32_t strip_rows(const Shape& shape) {
-  int32_t rows = 32;
-  while (rows > 4 && shape.pixels / (rows * kStripColumns) < 132 * 20) rows /= 2;
-  return rows;
+int64_t num_strips(const Shape& shape, int32_t rows) {
+  return int64_t(shape.batch) * ((shape.width - 1) / kStripColumns + 1) * ((shape.height - 1) / rows + 1);
+}
+
+// Rows of a strip of pixel picks, so that `warps` at once are done the soonest; each strip begins with a row of its own.
+int32_t strip_rows(const Shape& shape, int64_t warps) {
+  const auto row_steps = [&](int32_t rows) { return (num_strips(shape, rows) + warps - 1) / warps * (rows + 1); };
+  int32_t best = 4;
+  for (int32_t rows = best + 1; rows <= 32; ++rows)
+    if (row_steps(rows) <= row_steps(best)) best = rows;
+  return best;
 }
 
 void Run::pick(int level) {
@@ -222,9 +228,8 @@ void Run::pick(int level) {
     launch(eight_ ? decode_picks<8> : decode_picks<0>, level_work(level), forest_, shape_, rules_, images_, counters_, level, slope_, bias_,
            best_, family_);
   } else if (eight_) {
-    const int32_t rows = strip_rows(shape_);
-    const int64_t strips = int64_t(shape_.batch) * ((shape_.width - 1) / kStripColumns + 1) * ((shape_.height - 1) / rows + 1);
-    launch(pick_pixels<8>, strips * 32, forest_, shape_, rules_, family_, images_, counters_, rows);
+    const int32_t rows = strip_rows(shape_, int64_t(resident_blocks(pick_pixels<8>)) * (kThreads / 32));
+    launch(pick_pixels<8>, num_strips(shape_, rows) * 32, forest_, shape_, rules_, family_, images_, counters_, rows);
   } else {
     launch(pick_pixels_any, shape_.pixels, forest_, shape_, rules_, family_, images_, counters_);
   }

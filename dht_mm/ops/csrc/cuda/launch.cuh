@@ -3,7 +3,10 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <map>
+#include <utility>
 
 #include "../common/tensors.h"
 
@@ -26,6 +29,27 @@ inline unsigned blocks_of_one(int64_t count) {
 
 inline void check(cudaError_t status, const char* what) {
   STD_TORCH_CHECK(status == cudaSuccess, what, ": ", cudaGetErrorString(status));
+}
+
+// How many blocks of a kernel the current device holds at once. Asked for once: the driver takes a microsecond to work it out.
+template <class... Parameters>
+int resident_blocks(void (*kernel)(Parameters...), int threads = kThreads) {
+  thread_local std::map<std::pair<const void*, int>, int> known;
+  int device = 0, multiprocessors = 0, each = 0;
+  check(cudaGetDevice(&device), "finding the device");
+  int& blocks = known[{reinterpret_cast<const void*>(kernel), device}];
+  if (blocks > 0) return blocks;
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "counting multiprocessors");
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, 0), "finding a kernel's occupancy");
+  return blocks = std::max(1, each * multiprocessors);
+}
+
+// Blocks for kernels whose threads go on to the next piece of work: all of them run from the beginning to the end. More would have to
+// wait for the first to end, and would then leave most of the device idle.
+template <class... Parameters>
+int one_wave(void (*kernel)(Parameters...), int64_t work, int threads = kThreads) {
+  const int64_t blocks = std::max<int64_t>(1, (work + threads - 1) / threads);
+  return static_cast<int>(std::min<int64_t>(blocks, resident_blocks(kernel, threads)));
 }
 
 inline cudaStream_t current_stream(const Tensor& tensor) {
