@@ -120,10 +120,26 @@ __global__ void __launch_bounds__(kCoarseThreads) coarse_cells_of_any(const floa
 
 constexpr int kMostRows = 8;  // no more rows or columns of pixels lie between two of cells: seven where there are two cells, else fewer
 
-// Features of the pixels between a row of cells and the next. A thread takes those between two columns of cells, and V features.
+// What C channels of an image hold at a pixel, fetched ahead of its use.
+template <int C>
+struct PixelInput {
+  float value[C > 0 ? C : 1];
+  __device__ __forceinline__ void fetch(const float* pixel, int64_t plane) {
+#pragma unroll
+    for (int c = 0; c < C; ++c) value[c] = pixel[c * plane];
+  }
+};
+
+constexpr int kPixelThreads = 128;
+#ifndef DHT_PIXEL_BLOCKS  // to compare
+#define DHT_PIXEL_BLOCKS 6
+#endif
+
+// Features of the pixels between a row of cells and the next. A thread takes those between two columns of cells, and V features. What it
+// needs once for each column of pixels may leave the registers, so that more threads are there to wait for each other.
 template <int C, int V>
-__global__ void __launch_bounds__(kThreads) features_of_pixels(const float* image, const double* coarse, ProjectionSize size, Linear fine,
-                                                               float* features) {
+__global__ void __launch_bounds__(kPixelThreads, DHT_PIXEL_BLOCKS)
+    features_of_pixels(const float* image, const double* coarse, ProjectionSize size, Linear fine, float* features) {
   __shared__ double ways[kMostRows];
   const int32_t row = blockIdx.x % size.coarse_height, b = blockIdx.x / size.coarse_height;
   const int32_t top = first_between(row, size.coarse_height), bottom = min(first_between(row + 1, size.coarse_height), size.height);
@@ -131,7 +147,7 @@ __global__ void __launch_bounds__(kThreads) features_of_pixels(const float* imag
   __syncthreads();
   const int d = size.channels, groups = d / V, inputs = C > 0 ? C : size.in_channels;
   const int32_t thread = blockIdx.y * blockDim.x + threadIdx.x, column = thread / groups, o = thread % groups * V;
-  if (column >= size.coarse_width) return;
+  if (column >= size.coarse_width || top >= bottom) return;
 
   const double* cell = coarse + ((int64_t(b) * size.coarse_height + row) * size.coarse_width + column) * d + o;
   const int64_t right = column + 1 < size.coarse_width ? d : 0, below = row + 1 < size.coarse_height ? int64_t(size.coarse_width) * d : 0;
@@ -144,11 +160,15 @@ __global__ void __launch_bounds__(kThreads) features_of_pixels(const float* imag
     lower_step[v] = cell[below + right + v] - lower[v];
     bias[v] = fine.bias[o + v];
 #pragma unroll
-    for (int c = 0; c < (C > 0 ? C : 0); ++c) weight[c * V + v] = fine.weight[(o + v) * C + c];
+    for (int c = 0; c < C; ++c) weight[c * V + v] = fine.weight[(o + v) * C + c];
   }
   const int64_t plane = int64_t(size.height) * size.width;
   const int32_t end = min(first_between(column + 1, size.coarse_width), size.width);
   for (int32_t x = first_between(column, size.coarse_width); x < end; ++x) {
+    const float* pixel = image + int64_t(b) * inputs * plane + int64_t(top) * size.width + x;
+    float* out = features + ((int64_t(b) * size.height + top) * size.width + x) * d + o;
+    PixelInput<C> next;
+    next.fetch(pixel, plane);
     const double across = way_between(x, column, size.coarse_width);
     double start[V], step[V];
 #pragma unroll
@@ -157,15 +177,15 @@ __global__ void __launch_bounds__(kThreads) features_of_pixels(const float* imag
       start[v] = at_upper + bias[v];
       step[v] = (lower[v] + lower_step[v] * across) - at_upper;
     }
-    const float* pixel = image + int64_t(b) * inputs * plane + int64_t(top) * size.width + x;
-    float* out = features + ((int64_t(b) * size.height + top) * size.width + x) * d + o;
     for (int32_t y = top; y < bottom; ++y, pixel += size.width, out += int64_t(size.width) * d) {
+      const PixelInput<C> here = next;
+      if (y + 1 < bottom) next.fetch(pixel + size.width, plane);
       double sum[V];
 #pragma unroll
       for (int v = 0; v < V; ++v) sum[v] = start[v] + step[v] * ways[y - top];
 #pragma unroll
       for (int c = 0; c < inputs; ++c) {
-        const double value = pixel[c * plane];
+        const double value = C > 0 ? here.value[c] : pixel[c * plane];
 #pragma unroll
         for (int v = 0; v < V; ++v) sum[v] += value * (C > 0 ? weight[c * V + v] : fine.weight[int64_t(o + v) * inputs + c]);
       }
@@ -204,7 +224,8 @@ Tensor pixel_features_cuda(const Tensor& image, const Tensor& coarse, const Tens
   const int64_t rows = int64_t(size.batch) * size.coarse_height;
   if (rows == 0) return features;
   const int at_once = size.channels % 4 ? 1 : 4;
-  const int64_t threads = int64_t(size.coarse_width) * (size.channels / at_once), block = threads < kThreads ? (threads + 31) / 32 * 32 : kThreads;
+  const int64_t threads = int64_t(size.coarse_width) * (size.channels / at_once);
+  const int64_t block = threads < kPixelThreads ? (threads + 31) / 32 * 32 : kPixelThreads;
   const bool usual = size.in_channels == 3;
   const auto kernel = at_once == 4 ? (usual ? features_of_pixels<3, 4> : features_of_pixels<0, 4>)
                                    : (usual ? features_of_pixels<3, 1> : features_of_pixels<0, 1>);
