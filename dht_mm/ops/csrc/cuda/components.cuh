@@ -112,11 +112,11 @@ __global__ void find_local_components(Forest forest, Shape shape, Family family)
         start_search(family, u, forest.pick[u]);
         continue;
       }
-      family.root[u] = static_cast<int32_t>(corner.pixel(w, root[k] / kSquare, root[k] % kSquare));
+      // The first member stands for them all from here on, so that nobody else has to be asked whether it is the first.
+      const int32_t smallest = square.smallest[root[k]];
+      family.root[u] = static_cast<int32_t>(corner.pixel(w, smallest / kSquare, smallest % kSquare));
       family.rank[u] = rank[k];
-      if (i != root[k]) continue;
-      const int32_t smallest = square.smallest[i];
-      family.component[u] = {static_cast<int32_t>(corner.pixel(w, smallest / kSquare, smallest % kSquare)), square.members[i]};
+      if (i == smallest) family.component[u] = {static_cast<int32_t>(u), square.members[root[k]]};
     }
   }
 }
@@ -162,12 +162,15 @@ __global__ void number_components(Forest forest, Shape shape, Images images, Cou
   TileScan scan(tiles, counters->next_tile + level, range.count);
   while (scan.next()) {
     int32_t root[kTileItems], members[kTileItems];  // of the component that begins at each item
+    Component component[kTileItems];
     Pair total{0, 0};
+    scan.read(family.root, range.count, -1, root);
+    // Nobody after the root is the smallest member.
+#pragma unroll
+    for (int i = 0; i < kTileItems; ++i) component[i] = scan.item(i) <= root[i] ? family.component[root[i]] : Component{-1, 0};
+#pragma unroll
     for (int i = 0; i < kTileItems; ++i) {
-      const int32_t u = scan.item(i);
-      root[i] = u < range.count ? family.root[u] : -1;
-      const Component component = root[i] >= 0 ? family.component[root[i]] : Component{-1, 0};
-      members[i] = component.smallest_or_place == u ? component.members_or_start : 0;
+      members[i] = component[i].smallest_or_place == scan.item(i) ? component[i].members_or_start : 0;
       if (members[i] > 0) total += {1, members[i] > kLong ? 0 : members[i]};
     }
     Pair before = scan.before(total);

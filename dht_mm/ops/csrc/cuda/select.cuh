@@ -116,16 +116,15 @@ __global__ void number_regions(Forest forest, Shape shape, Counters* counters, O
   TileScan scan(tiles, counters->next_tile + kMaxLevels + 1, shape.pixels);
   while (scan.next()) {
     int32_t root[kTileItems];  // of the region that begins at each item; -1 where the pixel selects itself, -2 where none begins
+    Selection selection[kTileItems];
     Pair total{0, 0};
+    scan.read(forest.parent, shape.pixels, -1, root);
+#pragma unroll
+    for (int i = 0; i < kTileItems; ++i) selection[i] = root[i] >= 0 ? outcome.selection[root[i] - level_start] : Selection{0, -2};
+#pragma unroll
     for (int i = 0; i < kTileItems; ++i) {
-      const int32_t u = scan.item(i);
-      root[i] = -2;
-      if (u >= shape.pixels) continue;
-      const Selection selection = outcome.selection[forest.parent[u] - level_start];
-      if (selection.node < 0)
-        root[i] = -1;
-      else if (forest.first_pixel[level_start - shape.pixels + selection.root] == u)
-        root[i] = selection.root;
+      const bool begins = selection[i].root >= 0 && forest.first_pixel[level_start - shape.pixels + selection[i].root] == scan.item(i);
+      root[i] = selection[i].node < 0 ? -1 : begins ? selection[i].root : -2;
       total.first += root[i] != -2;
     }
     int32_t number = scan.before(total).first;
