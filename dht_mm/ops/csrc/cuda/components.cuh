@@ -82,7 +82,7 @@ __device__ __forceinline__ void load_square(const Forest& forest, const Shape& s
 }
 
 // Components of pixels that lie within a square are found there; the others start their search with what they picked.
-__global__ void find_local_components(Forest forest, Shape shape, Family family) {
+__global__ void __launch_bounds__(kThreads, 8) find_local_components(Forest forest, Shape shape, Family family) {
   wait_for_previous();
   __shared__ Square square;
   const int32_t across = (shape.width - 1) / kSquare + 1, down = (shape.height - 1) / kSquare + 1, w = shape.width;
@@ -154,8 +154,8 @@ __device__ __forceinline__ int32_t open_parent(const Forest& forest, const Shape
 }
 
 // Numbers the components of a level, and lays out room for their members.
-__global__ void number_components(Forest forest, Shape shape, Images images, Counters* counters, int level, Family family,
-                                  unsigned long long* tiles) {
+__global__ void __launch_bounds__(kThreads, 5)
+    number_components(Forest forest, Shape shape, Images images, Counters* counters, int level, Family family, unsigned long long* tiles) {
   wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);

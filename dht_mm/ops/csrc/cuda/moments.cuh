@@ -310,7 +310,8 @@ __global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images
 
 // Extents, scores and self edges of the parents in `level`.
 template <bool Pixels>
-__global__ void finish_level(Source source, Images images, Counters* counters, int level, Family family, unsigned long long* best) {
+__global__ void __launch_bounds__(kThreads, 6)
+    finish_level(Source source, Images images, Counters* counters, int level, Family family, unsigned long long* best) {
   wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);

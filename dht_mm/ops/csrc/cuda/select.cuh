@@ -109,7 +109,8 @@ __global__ void flatten_choices(const Counters* counters, Outcome outcome) {
 }
 
 // Numbers regions through the batch at their first pixels.
-__global__ void number_regions(Forest forest, Shape shape, Counters* counters, Outcome outcome, unsigned long long* tiles) {
+__global__ void __launch_bounds__(kThreads, 8)
+    number_regions(Forest forest, Shape shape, Counters* counters, Outcome outcome, unsigned long long* tiles) {
   wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const int32_t level_start = counters->level_start[1];
