@@ -131,14 +131,11 @@ struct PixelInput {
 };
 
 constexpr int kPixelThreads = 128;
-#ifndef DHT_PIXEL_BLOCKS  // to compare
-#define DHT_PIXEL_BLOCKS 6
-#endif
 
 // Features of the pixels between a row of cells and the next. A thread takes those between two columns of cells, and V features. What it
 // needs once for each column of pixels may leave the registers, so that more threads are there to wait for each other.
 template <int C, int V>
-__global__ void __launch_bounds__(kPixelThreads, DHT_PIXEL_BLOCKS)
+__global__ void __launch_bounds__(kPixelThreads, 6)
     features_of_pixels(const float* image, const double* coarse, ProjectionSize size, Linear fine, float* features) {
   __shared__ double ways[kMostRows];
   const int32_t row = blockIdx.x % size.coarse_height, b = blockIdx.x / size.coarse_height;
