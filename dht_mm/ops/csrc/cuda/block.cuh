@@ -42,8 +42,14 @@ struct Cut {
 
 constexpr int32_t kAllTies = INT32_MAX;
 
-// The bin that holds the `rank`-th entry (from 1) of a histogram of 256 bins, found by the first warp; x: bin, y: rank within the bin.
-__device__ __forceinline__ int2 find_bin(const int32_t* histogram, int32_t rank) {
+// Where the `rank`-th entry of a histogram lies. As large as its alignment: the compiler fetches it in one access, which must not reach
+// into what lies beside it in shared memory and may be changing.
+struct alignas(16) Bin {
+  int32_t index, rank, entries;  // the bin, the entry's rank within it, and how many entries it has
+};
+
+// The bin of the `rank`-th entry (from 1) of a histogram of 256 bins, found by the first warp.
+__device__ __forceinline__ Bin find_bin(const int32_t* histogram, int32_t rank) {
   const int lane = threadIdx.x;
   int32_t sum = 0;
   for (int i = 0; i < 8; ++i) sum += histogram[8 * lane + i];
@@ -56,14 +62,15 @@ __device__ __forceinline__ int2 find_bin(const int32_t* histogram, int32_t rank)
   int32_t left = rank - (upto - sum), bin = 8 * lane;
   if (lane == owner)
     for (; histogram[bin] < left; ++bin) left -= histogram[bin];
-  return {__shfl_sync(0xFFFFFFFF, bin, owner), __shfl_sync(0xFFFFFFFF, left, owner)};
+  bin = __shfl_sync(0xFFFFFFFF, bin, owner);
+  return {bin, __shfl_sync(0xFFFFFFFF, left, owner), histogram[bin]};
 }
 
 // Finds the `rank` smallest (at least 1) of the keys key(0) to key(count - 1), byte by byte from the highest.
 template <class Key>
 __device__ Cut smallest_keys(int32_t count, int32_t rank, const Key& key) {
   __shared__ int32_t histogram[256];
-  __shared__ int32_t found[3];
+  __shared__ Bin found;
   uint64_t prefix = 0, known = 0;
   for (int shift = 56; shift >= 0; shift -= 8) {
     for (int i = threadIdx.x; i < 256; i += blockDim.x) histogram[i] = 0;
@@ -74,18 +81,15 @@ __device__ Cut smallest_keys(int32_t count, int32_t rank, const Key& key) {
     }
     __syncthreads();
     if (threadIdx.x < 32) {
-      const int2 bin = find_bin(histogram, rank);
-      if (threadIdx.x == 0) {
-        found[0] = bin.x;
-        found[1] = bin.y;
-        found[2] = histogram[bin.x];
-      }
+      const Bin bin = find_bin(histogram, rank);
+      if (threadIdx.x == 0) found = bin;
     }
     __syncthreads();
-    prefix |= static_cast<uint64_t>(found[0]) << shift;
+    const Bin bin = found;
+    prefix |= static_cast<uint64_t>(bin.index) << shift;
     known |= uint64_t(255) << shift;
-    rank = found[1];
-    if (found[2] == rank) return {prefix | ~known, kAllTies};
+    rank = bin.rank;
+    if (bin.entries == rank) return {prefix | ~known, kAllTies};
   }
   return {prefix, rank};
 }

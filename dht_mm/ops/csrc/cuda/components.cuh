@@ -82,7 +82,8 @@ __device__ __forceinline__ void load_square(const Forest& forest, const Shape& s
 }
 
 // Components of pixels that lie within a square are found there; the others start their search with what they picked.
-__global__ void find_local_components(Forest forest, Shape shape, Family family) {
+__global__ void __launch_bounds__(kThreads, 8) find_local_components(Forest forest, Shape shape, Family family) {
+  wait_for_previous();
   __shared__ Square square;
   const int32_t across = (shape.width - 1) / kSquare + 1, down = (shape.height - 1) / kSquare + 1, w = shape.width;
   for (int64_t s = blockIdx.x; s < int64_t(shape.batch) * across * down; s += gridDim.x) {
@@ -111,17 +112,18 @@ __global__ void find_local_components(Forest forest, Shape shape, Family family)
         start_search(family, u, forest.pick[u]);
         continue;
       }
-      family.root[u] = static_cast<int32_t>(corner.pixel(w, root[k] / kSquare, root[k] % kSquare));
+      // The first member stands for them all from here on, so that nobody else has to be asked whether it is the first.
+      const int32_t smallest = square.smallest[root[k]];
+      family.root[u] = static_cast<int32_t>(corner.pixel(w, smallest / kSquare, smallest % kSquare));
       family.rank[u] = rank[k];
-      if (i != root[k]) continue;
-      const int32_t smallest = square.smallest[i];
-      family.component[u] = {static_cast<int32_t>(corner.pixel(w, smallest / kSquare, smallest % kSquare)), square.members[i]};
+      if (i == smallest) family.component[u] = {static_cast<int32_t>(u), square.members[root[k]]};
     }
   }
 }
 
 // Children that are yet without a component find it.
 __global__ void find_components(const Counters* counters, int level, Family family) {
+  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
@@ -152,19 +154,23 @@ __device__ __forceinline__ int32_t open_parent(const Forest& forest, const Shape
 }
 
 // Numbers the components of a level, and lays out room for their members.
-__global__ void number_components(Forest forest, Shape shape, Images images, Counters* counters, int level, Family family,
-                                  unsigned long long* tiles) {
+__global__ void __launch_bounds__(kThreads, 5)
+    number_components(Forest forest, Shape shape, Images images, Counters* counters, int level, Family family, unsigned long long* tiles) {
+  wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
   TileScan scan(tiles, counters->next_tile + level, range.count);
   while (scan.next()) {
     int32_t root[kTileItems], members[kTileItems];  // of the component that begins at each item
+    Component component[kTileItems];
     Pair total{0, 0};
+    scan.read(family.root, range.count, -1, root);
+    // Nobody after the root is the smallest member.
+#pragma unroll
+    for (int i = 0; i < kTileItems; ++i) component[i] = scan.item(i) <= root[i] ? family.component[root[i]] : Component{-1, 0};
+#pragma unroll
     for (int i = 0; i < kTileItems; ++i) {
-      const int32_t u = scan.item(i);
-      root[i] = u < range.count ? family.root[u] : -1;
-      const Component component = root[i] >= 0 ? family.component[root[i]] : Component{-1, 0};
-      members[i] = component.smallest_or_place == u ? component.members_or_start : 0;
+      members[i] = component[i].smallest_or_place == scan.item(i) ? component[i].members_or_start : 0;
       if (members[i] > 0) total += {1, members[i] > kLong ? 0 : members[i]};
     }
     Pair before = scan.before(total);
@@ -187,6 +193,7 @@ __global__ void number_components(Forest forest, Shape shape, Images images, Cou
 
 // Every child finds its parent, and its place among the parent's children.
 __global__ void adopt(Forest forest, const Counters* counters, int level, Family family) {
+  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {

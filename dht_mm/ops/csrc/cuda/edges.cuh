@@ -51,8 +51,9 @@ __device__ __forceinline__ bool continues_border(const int32_t* parent, int64_t 
 
 // Edges between the regions of level 1; a pixel edge that continues the border of its predecessor says nothing new.
 template <int D>
-__global__ void collect_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int2* edges, int32_t capacity,
-                              unsigned long long* best) {
+__global__ void __launch_bounds__(kThreads, 6)
+    collect_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int2* edges, int32_t capacity, unsigned long long* best) {
+  wait_for_previous();
   __shared__ EdgeStage stages[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   EdgeStage& stage = stages[threadIdx.x / 32];
@@ -86,8 +87,10 @@ __global__ void collect_edges(Forest forest, Shape shape, Rules rules, Counters*
 
 // Edges of `level` become edges of the next; inner ones and repetitions side by side are dropped.
 template <int D>
-__global__ void lift_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int level, const int2* edges, int2* lifted,
-                           int32_t capacity, unsigned long long* best) {
+__global__ void __launch_bounds__(kThreads, 6)
+    lift_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int level, const int2* edges, int2* lifted, int32_t capacity,
+               unsigned long long* best) {
+  wait_for_previous();
   __shared__ EdgeStage stages[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   EdgeStage& stage = stages[threadIdx.x / 32];

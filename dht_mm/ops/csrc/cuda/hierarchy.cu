@@ -144,8 +144,7 @@ class Run {
 
   template <class... Parameters, class... Arguments>
   void launch(void (*kernel)(Parameters...), int64_t work, Arguments... arguments) {
-    kernel<<<blocks_for(work), kThreads, 0, stream_>>>(arguments...);
-    check(cudaGetLastError(), "launching a kernel");
+    launch_early(kernel, one_wave(kernel, work), stream_, arguments...);
   }
 
   // Most regions a level can have: from level 1 on at most the parents that fit.
@@ -181,6 +180,7 @@ class Run {
 };
 
 __global__ void begin_counters(Shape shape, Images images, Counters* counters, bool has_levels) {
+  wait_for_previous();
   for (int64_t i = grid_thread(); i <= shape.batch; i += grid_size()) {
     images.start[i] = static_cast<int32_t>(i * shape.num_pixels);
     if (i < shape.batch) images.active[i] = has_levels;
@@ -190,6 +190,7 @@ __global__ void begin_counters(Shape shape, Images images, Counters* counters, b
 
 // Bits of the largest |feature| of each image, where no pixel is ever picked.
 __global__ void largest_features(Forest forest, Shape shape, Images images, Counters* counters) {
+  wait_for_previous();
   for (int64_t i = grid_thread(); i < shape.pixels * shape.channels; i += grid_size()) {
     const uint32_t bits = __float_as_uint(forest.features[i]) & 0x7FFFFFFFu;
     if (bits >= 0x7F800000) counters->not_finite = 1;
@@ -210,11 +211,17 @@ void Run::build() {
   select();
 }
 
-// Rows of a strip of pixel picks: many where there is work for every multiprocessor, because each strip begins with a row of its own.
-int32_t strip_rows(const Shape& shape) {
-  int32_t rows = 32;
-  while (rows > 4 && shape.pixels / (rows * kStripColumns) < 132 * 20) rows /= 2;
-  return rows;
+int64_t num_strips(const Shape& shape, int32_t rows) {
+  return int64_t(shape.batch) * ((shape.width - 1) / kStripColumns + 1) * ((shape.height - 1) / rows + 1);
+}
+
+// Rows of a strip of pixel picks, so that `warps` at once are done the soonest; each strip begins with a row of its own.
+int32_t strip_rows(const Shape& shape, int64_t warps) {
+  const auto row_steps = [&](int32_t rows) { return (num_strips(shape, rows) + warps - 1) / warps * (rows + 1); };
+  int32_t best = 4;
+  for (int32_t rows = best + 1; rows <= 32; ++rows)
+    if (row_steps(rows) <= row_steps(best)) best = rows;
+  return best;
 }
 
 void Run::pick(int level) {
@@ -222,9 +229,8 @@ void Run::pick(int level) {
     launch(eight_ ? decode_picks<8> : decode_picks<0>, level_work(level), forest_, shape_, rules_, images_, counters_, level, slope_, bias_,
            best_, family_);
   } else if (eight_) {
-    const int32_t rows = strip_rows(shape_);
-    const int64_t strips = int64_t(shape_.batch) * ((shape_.width - 1) / kStripColumns + 1) * ((shape_.height - 1) / rows + 1);
-    launch(pick_pixels<8>, strips * 32, forest_, shape_, rules_, family_, images_, counters_, rows);
+    const int32_t rows = strip_rows(shape_, int64_t(facts_of(pick_pixels<8>).resident_blocks) * (kThreads / 32));
+    launch(pick_pixels<8>, num_strips(shape_, rows) * 32, forest_, shape_, rules_, family_, images_, counters_, rows);
   } else {
     launch(pick_pixels_any, shape_.pixels, forest_, shape_, rules_, family_, images_, counters_);
   }

@@ -288,15 +288,23 @@ __device__ __forceinline__ void update_active(const Shape& shape, const Images& 
   }
 }
 
+// Parents that a group of lanes takes at a time, up to kGroupParents: so many that all warps are busy in every round, in as few rounds as
+// that allows.
+__device__ __forceinline__ int32_t parents_a_group(int32_t count) {
+  const int32_t groups = static_cast<int32_t>(grid_size() / 8), each = max(1, (count + groups - 1) / groups);
+  const int32_t rounds = (each + kGroupParents - 1) / kGroupParents;
+  return (each + rounds - 1) / rounds;
+}
+
 // Moments of the parents in `level`: a warp takes up to 32 parents, a block each of those with many children.
 template <int D, bool Pixels>
 __global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images images, const Counters* counters, int level, Family family) {
+  wait_for_previous();
   __shared__ Nursery nurseries[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
   const Generation<Pixels> children{source, counters->level_start[level - 1] - source.shape.pixels};
-  // Where parents are few it is the way through one warp that takes time, and not the work.
-  const int32_t group_parents = range.count > 1 << 17 ? kGroupParents : 1;
+  const int32_t group_parents = parents_a_group(range.count);
   for (int64_t warp = grid_thread() / 32; warp * 4 * group_parents < range.count; warp += grid_size() / 32)
     close_by_warp<D>(children, family, images, nurseries[threadIdx.x / 32], range, static_cast<int32_t>(warp) * 4 * group_parents, group_parents);
   for (int32_t i = blockIdx.x; i < counters->num_long[level]; i += gridDim.x) {
@@ -309,7 +317,9 @@ __global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images
 
 // Extents, scores and self edges of the parents in `level`.
 template <bool Pixels>
-__global__ void finish_level(Source source, Images images, Counters* counters, int level, Family family, unsigned long long* best) {
+__global__ void __launch_bounds__(kThreads, 6)
+    finish_level(Source source, Images images, Counters* counters, int level, Family family, unsigned long long* best) {
+  wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
   const int64_t first_row = range.start - source.shape.pixels;
@@ -332,6 +342,7 @@ __global__ void finish_level(Source source, Images images, Counters* counters, i
 
 // The last level's nodes get the whole images as parents.
 __global__ void adopt_for_images(Forest forest, Shape shape, Counters* counters, int level) {
+  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   const int32_t next = range.start + range.count;
@@ -346,6 +357,7 @@ __global__ void adopt_for_images(Forest forest, Shape shape, Counters* counters,
 // The whole images: the last candidate, with means weighted by size; a block an image.
 template <bool Pixels>
 __global__ void close_images(Source source, Images images, const Counters* counters, int level) {
+  wait_for_previous();
   if (counters->overflow) return;
   const Shape& shape = source.shape;
   const Forest& forest = source.forest;

@@ -71,6 +71,20 @@ class TileScan {
 
   __device__ __forceinline__ int32_t item(int i) const { return tile_ * kTile + static_cast<int32_t>(threadIdx.x) * kTileItems + i; }
 
+  // Values of this thread's items in a list that starts at a multiple of 16 bytes; `rest` beyond its end.
+  __device__ __forceinline__ void read(const int32_t* list, int64_t count, int32_t rest, int32_t (&values)[kTileItems]) const {
+    if (item(kTileItems) <= count) {
+#pragma unroll
+      for (int i = 0; i < kTileItems; i += 4) {
+        const int4 four = *reinterpret_cast<const int4*>(list + item(i));
+        values[i] = four.x, values[i + 1] = four.y, values[i + 2] = four.z, values[i + 3] = four.w;
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kTileItems; ++i) values[i] = item(i) < count ? list[item(i)] : rest;
+    }
+  }
+
   // Sums of everything before this thread's items, given the sums of its own.
   __device__ __forceinline__ Pair before(const Pair& own) {
     __shared__ Pair warps[kThreads / 32], ahead;

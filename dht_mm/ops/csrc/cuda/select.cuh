@@ -1,6 +1,7 @@
 // From the forest to the partition: choose a node for every pixel, join equal neighbours, number the regions.
 #pragma once
 
+#include "edges.cuh"
 #include "forest.cuh"
 #include "moments.cuh"
 #include "scan.cuh"
@@ -37,6 +38,7 @@ __device__ __forceinline__ int32_t best_ancestor(const Forest& forest, int64_t p
 // What the regions of level 1 select, and where they start in the graph of equal choices: an ancestor below which nobody selects
 // otherwise is connected, so its first region stands for all.
 __global__ void choose_nodes(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
+  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   const double own = -sqrt(static_cast<double>(shape.num_pixels));
@@ -74,25 +76,33 @@ __device__ __forceinline__ void join(Selection* selection, int32_t a, int32_t b)
   }
 }
 
+// Joins the regions of pixel u and of its neighbour at `step` if they selected the same node. Where the border continues that of the pixel
+// at `-back` (0: there is none), that one does it.
+__device__ __forceinline__ void join_across(const int32_t* parent, int64_t u, int32_t step, int32_t back, int32_t first,
+                                            const Selection& here, Selection* selection) {
+  const int32_t mine = parent[u], other = parent[u + step];
+  if (other == mine) return;
+  const Selection there = selection[other - first];
+  if (there.node != here.node || there.root == here.root) return;
+  if (back == 0 || !continues_border(parent, u, step, back)) join(selection, mine - first, other - first);
+}
+
 // Joins neighbouring regions of level 1 that selected the same node.
 __global__ void join_choices(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
+  wait_for_previous();
   if (counters->overflow) return;
   const int32_t first = counters->level_start[1], w = shape.width;
-  const int32_t* p = forest.parent;
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const int32_t mine = p[u];
-    const Selection here = outcome.selection[mine - first];
+    const Selection here = outcome.selection[forest.parent[u] - first];
     if (here.node < 0 || here.root >= kWhole) continue;
     const auto [x, y] = shape.place(u);
-    for (int32_t other : {x + 1 < w ? p[u + 1] : mine, y + 1 < shape.height ? p[u + w] : mine}) {
-      if (other == mine) continue;
-      const Selection there = outcome.selection[other - first];
-      if (there.node == here.node && there.root != here.root) join(outcome.selection, mine - first, other - first);
-    }
+    if (x + 1 < w) join_across(forest.parent, u, 1, y > 0 ? w : 0, first, here, outcome.selection);
+    if (y + 1 < shape.height) join_across(forest.parent, u, w, x > 0 ? 1 : 0, first, here, outcome.selection);
   }
 }
 
 __global__ void flatten_choices(const Counters* counters, Outcome outcome) {
+  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
@@ -106,22 +116,23 @@ __global__ void flatten_choices(const Counters* counters, Outcome outcome) {
 }
 
 // Numbers regions through the batch at their first pixels.
-__global__ void number_regions(Forest forest, Shape shape, Counters* counters, Outcome outcome, unsigned long long* tiles) {
+__global__ void __launch_bounds__(kThreads, 8)
+    number_regions(Forest forest, Shape shape, Counters* counters, Outcome outcome, unsigned long long* tiles) {
+  wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const int32_t level_start = counters->level_start[1];
   TileScan scan(tiles, counters->next_tile + kMaxLevels + 1, shape.pixels);
   while (scan.next()) {
     int32_t root[kTileItems];  // of the region that begins at each item; -1 where the pixel selects itself, -2 where none begins
+    Selection selection[kTileItems];
     Pair total{0, 0};
+    scan.read(forest.parent, shape.pixels, -1, root);
+#pragma unroll
+    for (int i = 0; i < kTileItems; ++i) selection[i] = root[i] >= 0 ? outcome.selection[root[i] - level_start] : Selection{0, -2};
+#pragma unroll
     for (int i = 0; i < kTileItems; ++i) {
-      const int32_t u = scan.item(i);
-      root[i] = -2;
-      if (u >= shape.pixels) continue;
-      const Selection selection = outcome.selection[forest.parent[u] - level_start];
-      if (selection.node < 0)
-        root[i] = -1;
-      else if (forest.first_pixel[level_start - shape.pixels + selection.root] == u)
-        root[i] = selection.root;
+      const bool begins = selection[i].root >= 0 && forest.first_pixel[level_start - shape.pixels + selection[i].root] == scan.item(i);
+      root[i] = selection[i].node < 0 ? -1 : begins ? selection[i].root : -2;
       total.first += root[i] != -2;
     }
     int32_t number = scan.before(total).first;
@@ -157,6 +168,7 @@ __device__ __forceinline__ bool fits(const Counters* counters, const Regions& re
 
 // Starts the sums of the regions. Rows that no region needs stay at zero; counts are -1 and offsets 0 where there is no result.
 __global__ void open_regions(Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
+  wait_for_previous();
   const bool good = fits(counters, regions);
   const int64_t used = good ? counters->num_regions : 0;
   for (int64_t r = grid_thread(); r < regions.capacity; r += grid_size()) {
@@ -188,6 +200,7 @@ __device__ __forceinline__ void add_box(Box* to, const Box& box) {
 
 // Regions of level 1 add themselves to those of the result, and leave their label in the place of their root.
 __global__ void write_regions(Forest forest, Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
+  wait_for_previous();
   if (!fits(counters, regions)) return;
   const Range range = level_range(counters, 1);
   const int64_t first_row = range.start - shape.pixels;
@@ -203,6 +216,7 @@ __global__ void write_regions(Forest forest, Shape shape, const Counters* counte
 }
 
 __global__ void paint_labels(Forest forest, Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
+  wait_for_previous();
   const bool good = fits(counters, regions);
   const int32_t first = counters->level_start[1];
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
