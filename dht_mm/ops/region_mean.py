@@ -16,7 +16,7 @@ def region_mean(features: Tensor, labels: Tensor, offsets: Tensor, size: Tensor)
         features: ``[B, D, H, W]`` float, finite.
         labels: ``[B, H, W]`` integer, the region of each pixel, numbered per image.
         offsets: ``[B + 1]`` integer, first row of each image.
-        size: ``[R]`` integer, pixels of each region.
+        size: ``[R]`` integer, pixels of each region; 0 in rows of no region, whose mean is 0.
 
     Returns:
         ``[R, D]`` in the dtype of ``features``, differentiable to ``features``. Added up in float64 or in integers, so that the

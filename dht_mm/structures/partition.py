@@ -14,6 +14,7 @@ class Partition:
     """Regions of a batch of images: a packed structure, never padded.
 
     ``R`` is the number of regions of the whole batch. Row ``offsets[i] + l`` of a packed field belongs to label ``l`` of image ``i``.
+    A partition of a fixed length has more rows: those from ``offsets[-1]`` on are of no region, with size, box, mean and colour 0.
 
     Attributes:
         labels: ``[B, H, W]`` int32. Region of each pixel, numbered from 0 per image in raster order of first pixels.
@@ -23,6 +24,8 @@ class Partition:
         size: ``[R]`` int32. Pixels of each region.
         mean: ``[R, d]`` float. The region's feature mean ``f*``; differentiable.
         color: ``[R, C]`` float. The predicted mean colour ``W f* + b`` in the normalised space of the input; differentiable.
+        max_regions: Most regions that an image can have, where the host knows it without asking the device; a partition of a fixed
+            length always tells it.
     """
 
     labels: Tensor
@@ -32,6 +35,7 @@ class Partition:
     size: Tensor
     mean: Tensor
     color: Tensor
+    max_regions: int | None = None
 
     @classmethod
     def from_labels(cls, labels: Tensor, image: Tensor) -> 'Partition':
@@ -75,7 +79,7 @@ class Partition:
 
     @property
     def total_regions(self) -> int:
-        """Number of regions of the whole batch, ``R``."""
+        """Number of rows of the packed fields: the regions of the whole batch, ``R``, or the fixed length."""
         return self.size.shape[0]
 
     @property
@@ -85,9 +89,9 @@ class Partition:
 
     @cached_property
     def image_index(self) -> Tensor:
-        """``[R]`` int64: the image each region belongs to."""
-        images = torch.arange(len(self), device=self.labels.device)
-        return images.repeat_interleave(self.num_regions.long(), output_size=self.total_regions)
+        """``[R]`` int64: the image each region belongs to; the last one for rows of no region."""
+        rows = torch.arange(self.total_regions, dtype=self.offsets.dtype, device=self.offsets.device)
+        return torch.searchsorted(self.offsets[1:], rows, right=True).clamp_max_(len(self) - 1)
 
     def pool(self, features: Tensor) -> Tensor:
         """Average pixel features over regions.
@@ -107,7 +111,7 @@ class Partition:
         # Accumulated in float64: the order of additions on a GPU then does not show in float32.
         total = rows.new_zeros(self.total_regions, rows.shape[1], dtype=torch.float64)
         total = total.index_add(0, index, rows.double())
-        return (total / self.size[:, None]).to(features.dtype)
+        return (total / self.size.clamp_min(1)[:, None]).to(features.dtype)
 
     def scatter(self, tokens: Tensor) -> Tensor:
         """Paint each region with its token.
@@ -139,7 +143,9 @@ class Partition:
 
     def to(self, device: torch.device | str) -> 'Partition':
         """The same partition with every field on ``device``."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        tensors = {name: value for name, value in ((field.name, getattr(self, field.name)) for field in fields(self))
+                   if isinstance(value, Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
     def _check_map(self, features: Tensor) -> None:
         batch, height, width = self.labels.shape
