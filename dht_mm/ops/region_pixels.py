@@ -6,6 +6,7 @@ from torch import Tensor
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
 from .reference import region_pixels as reference
+from .reference.packing import fill_rows, used_rows
 
 
 def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, patch_size: int,
@@ -18,7 +19,8 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
         image: ``[B, C, H, W]`` float.
         labels: ``[B, H, W]`` integer, the region of each pixel, numbered per image.
         offsets: ``[B + 1]`` integer, first row of each image.
-        bbox: ``[R, 4]`` integer, inclusive ymin, xmin, ymax, xmax of each region, within the image.
+        bbox: ``[R, 4]`` integer, inclusive ymin, xmin, ymax, xmax of each region, within the image. Rows from ``offsets[-1]`` on, of a
+            fixed length, are of no region: their samples and mask are zero and pass no gradient.
         patch_size: Points ``q`` along each side of a box; the first and the last lie on the box's outermost pixels.
         shift: ``[R, C]`` float, added to the pixels of each region before they are sampled. The shifted image is not built.
 
@@ -54,7 +56,8 @@ def _region_pixels(image, labels, offsets, bbox, shift, patch_size):
         shift = None if shift is None else shift.contiguous()
         return torch.ops.dht_mm_ext.region_pixels(
             image.contiguous(), *contiguous_ints(labels, offsets, bbox), shift, patch_size)
-    return reference.region_pixels(image, labels, offsets, bbox, shift, patch_size)
+    found = reference.region_pixels(image, labels, offsets, *used_rows(offsets, bbox), shift, patch_size)
+    return tuple(fill_rows(rows, len(bbox)) for rows in found)
 
 
 @_region_pixels.register_fake
@@ -68,7 +71,8 @@ def _(image, labels, offsets, bbox, shift, patch_size):
 def _region_pixels_backward(grad, labels, offsets, bbox, per_region):
     if use_ext(grad):
         return torch.ops.dht_mm_ext.region_pixels_backward(grad.contiguous(), *contiguous_ints(labels, offsets, bbox), per_region)
-    return reference.region_pixels_backward(grad, labels, offsets, bbox, per_region)
+    found = reference.region_pixels_backward(*used_rows(offsets, grad), labels, offsets, *used_rows(offsets, bbox), per_region)
+    return fill_rows(found, len(bbox)) if per_region else found
 
 
 @_region_pixels_backward.register_fake

@@ -27,7 +27,8 @@ def are_used(rows: Tensor, used: Tensor) -> Tensor:
     return torch.arange(len(rows), device=rows.device)[:, None] < used
 
 
-def rows_backward(grad: Tensor, rows: Tensor, weight: Tensor, used: Tensor | None, needs: tuple[bool, bool, bool]) -> tuple[Tensor | None, ...]:
+def rows_backward(grad: Tensor, rows: Tensor, weight: Tensor, used: Tensor | None,
+                  needs: tuple[bool, bool, bool]) -> tuple[Tensor | None, ...]:
     """Gradients to rows, weight and bias, in their dtypes; ``None`` where not needed."""
     grad = grad.double()
     if used is not None:
