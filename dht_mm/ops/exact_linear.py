@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .checks import check_devices
+from .op import define
 from .reference import exact_linear as reference
 
 
@@ -31,8 +32,7 @@ def exact_linear(rows: Tensor, weight: Tensor, bias: Tensor, used: Tensor | None
     return _exact_linear(rows, weight, bias, used)
 
 
-@torch.library.custom_op('dht_mm::exact_linear', mutates_args=(),
-                         schema='(Tensor rows, Tensor weight, Tensor bias, Tensor? used) -> Tensor')
+@define('exact_linear', '(Tensor rows, Tensor weight, Tensor bias, Tensor? used) -> Tensor')
 def _exact_linear(rows, weight, bias, used):
     if rows.dtype in (torch.float32, torch.float64) and weight.dtype == bias.dtype == torch.float32 and use_ext(weight):
         return torch.ops.dht_mm_ext.exact_linear(rows.contiguous(), weight.contiguous(), bias.contiguous(), used)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .hierarchy import Hierarchy, build_hierarchy, check_features, check_options, kernel_layout
+from .op import define
 from .reference.criterion import PENALTIES
 from .reference.edge_weight import KERNELS
 from .reference.hierarchy import num_levels
@@ -50,9 +51,9 @@ def node_capacity(batch: int, num_pixels: int) -> int:
     return batch * num_pixels * 13 // 10 + _MOST_LEVELS * batch
 
 
-@torch.library.custom_op(
-    'dht_mm::build_fixed_hierarchy', mutates_args=(),
-    schema='(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions,'
+@define(
+    'build_fixed_hierarchy',
+    '(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions,'
     f' int capacity) -> ({", ".join(["Tensor"] * len(Hierarchy._fields))})')
 def _build_fixed_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions, capacity):
     if features.is_cuda and use_ext(features):

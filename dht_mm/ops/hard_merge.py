@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import hard_merge as reference
 from .reference.packing import fill_rows, used_rows
 
@@ -52,9 +53,7 @@ def hard_merge(image: Tensor, labels: Tensor, offsets: Tensor, size: Tensor, tar
     return _hard_merge(image.detach(), labels, offsets, size, target)
 
 
-@torch.library.custom_op(
-    'dht_mm::hard_merge', mutates_args=(),
-    schema='(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)')
+@define('hard_merge', '(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)')
 def _hard_merge(image, labels, offsets, size, target):
     compiled = image.shape[1] <= _MAX_CHANNELS and use_ext(image)
     if compiled and image.is_cuda:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .checks import check_devices
+from .op import define
 from .reference import hierarchy as reference
 from .reference.criterion import PENALTIES
 from .reference.edge_weight import KERNELS
@@ -148,9 +149,9 @@ def tree_mean(features: Tensor, slope: Tensor, bias: Tensor, hierarchy: Hierarch
 _FIELDS = ', '.join(f'Tensor {name}' for name in Hierarchy._fields)
 
 
-@torch.library.custom_op(
-    'dht_mm::build_hierarchy', mutates_args=(),
-    schema='(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions)'
+@define(
+    'build_hierarchy',
+    '(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions)'
     f' -> ({", ".join(["Tensor"] * len(Hierarchy._fields))})')
 def _build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
     if not use_ext(features):
@@ -191,9 +192,7 @@ def _(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
         features.new_empty(starts, dtype=torch.int64))
 
 
-@torch.library.custom_op(
-    'dht_mm::tree_mean', mutates_args=(),
-    schema=f'(Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness) -> Tensor')
+@define('tree_mean', f'(Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness) -> Tensor')
 def _tree_mean(features, slope, bias, *structure):
     # The structure pass found the means already; only their gradient follows the tree.
     return Hierarchy(*structure[:-2]).mean.clone()
@@ -204,9 +203,7 @@ def _(features, slope, bias, *structure):
     return torch.empty_like(Hierarchy(*structure[:-2]).mean)
 
 
-@torch.library.custom_op(
-    'dht_mm::tree_mean_backward', mutates_args=(),
-    schema=f'(Tensor grad, Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness)'
+@define('tree_mean_backward', f'(Tensor grad, Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness)'
     ' -> (Tensor, Tensor, Tensor)')
 def _tree_mean_backward(grad, features, slope, bias, *structure):
     hierarchy, (kernel, compactness) = Hierarchy(*structure[:-2]), structure[-2:]

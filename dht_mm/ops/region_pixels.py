@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import region_pixels as reference
 from .reference.packing import fill_rows, used_rows
 
@@ -48,9 +49,7 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
     return _region_pixels(image, labels, offsets, bbox, shift, patch_size)
 
 
-@torch.library.custom_op(
-    'dht_mm::region_pixels', mutates_args=(),
-    schema='(Tensor image, Tensor labels, Tensor offsets, Tensor bbox, Tensor? shift, int patch_size) -> (Tensor, Tensor)')
+@define('region_pixels', '(Tensor image, Tensor labels, Tensor offsets, Tensor bbox, Tensor? shift, int patch_size) -> (Tensor, Tensor)')
 def _region_pixels(image, labels, offsets, bbox, shift, patch_size):
     if use_ext(image):
         shift = None if shift is None else shift.contiguous()
@@ -66,8 +65,7 @@ def _(image, labels, offsets, bbox, shift, patch_size):
     return (image.new_empty(total, channels, patch_size, patch_size), image.new_empty(total, 1, patch_size, patch_size))
 
 
-@torch.library.custom_op('dht_mm::region_pixels_backward', mutates_args=(),
-                         schema='(Tensor grad, Tensor labels, Tensor offsets, Tensor bbox, bool per_region) -> Tensor')
+@define('region_pixels_backward', '(Tensor grad, Tensor labels, Tensor offsets, Tensor bbox, bool per_region) -> Tensor')
 def _region_pixels_backward(grad, labels, offsets, bbox, per_region):
     if use_ext(grad):
         return torch.ops.dht_mm_ext.region_pixels_backward(grad.contiguous(), *contiguous_ints(labels, offsets, bbox), per_region)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_devices, check_labels, check_positive
+from .op import define
 from .reference import unite_regions as reference
 from .reference.packing import fill_rows, used_rows
 
@@ -62,9 +63,7 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     return _united_mean(mean, offsets, size, parent, united_size, num_pixels)
 
 
-@torch.library.custom_op(
-    'dht_mm::unite_regions', mutates_args=(),
-    schema='(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets, SymInt? rows)'
+@define('unite_regions', '(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets, SymInt? rows)'
     ' -> (Tensor, Tensor, Tensor)')
 def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets, rows):
     arguments = contiguous_ints(labels, offsets, size, bbox, parent, merged_offsets)
@@ -88,9 +87,7 @@ def _(labels, offsets, size, bbox, parent, merged_offsets, rows):
     return tuple(labels.new_empty(shape, dtype=torch.int32) for shape in (labels.shape, (total,), (total, 4)))
 
 
-@torch.library.custom_op(
-    'dht_mm::united_mean', mutates_args=(),
-    schema='(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, SymInt num_pixels) -> Tensor')
+@define('united_mean', '(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, SymInt num_pixels) -> Tensor')
 def _united_mean(mean, offsets, size, parent, united_size, num_pixels):
     if use_ext(mean):
         return torch.ops.dht_mm_ext.united_mean(mean.contiguous(), *contiguous_ints(offsets, size, parent, united_size), num_pixels)
