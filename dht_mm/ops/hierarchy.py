@@ -212,7 +212,7 @@ def _tree_mean_backward(grad, features, slope, bias, *structure):
             grad.contiguous(), kernel_layout(features), slope.contiguous(), bias, hierarchy.offsets, hierarchy.node, hierarchy.parent,
             hierarchy.pick, hierarchy.node_mean, hierarchy.node_variance, hierarchy.node_size, hierarchy.node_bbox, hierarchy.node_alpha,
             hierarchy.level_starts, compactness)
-        return (to_features.permute(0, 3, 1, 2) if features.is_cuda else to_features).contiguous(), to_slope, to_bias
+        return to_features.permute(0, 3, 1, 2) if features.is_cuda else to_features, to_slope, to_bias
     hierarchy = hierarchy.packed()
     if len(hierarchy.size) == 0:
         return torch.zeros_like(features), torch.zeros_like(slope), torch.zeros_like(bias)
@@ -221,7 +221,10 @@ def _tree_mean_backward(grad, features, slope, bias, *structure):
 
 @_tree_mean_backward.register_fake
 def _(grad, features, slope, bias, *structure):
-    return features.new_empty(features.shape), torch.empty_like(slope), torch.empty_like(bias)
+    to_features = features.new_empty(features.shape)
+    if features.is_cuda and structure[-2] == 'gaussian' and use_ext(features):
+        to_features = torch.empty_like(features.permute(0, 2, 3, 1), memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
+    return to_features, torch.empty_like(slope), torch.empty_like(bias)
 
 
 def _setup_context(ctx, inputs, output):

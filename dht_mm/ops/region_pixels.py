@@ -21,7 +21,8 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
         labels: ``[B, H, W]`` integer, the region of each pixel, numbered per image.
         offsets: ``[B + 1]`` integer, first row of each image.
         bbox: ``[R, 4]`` integer, inclusive ymin, xmin, ymax, xmax of each region, within the image. Rows from ``offsets[-1]`` on, of a
-            fixed length, are of no region: their samples and mask are zero and pass no gradient.
+            fixed length, are of no region: their samples and mask are zero and pass no gradient. On a GPU, samples are NaN where no row
+            is of a region, for then the regions did not fit; on a CPU this is an error.
         patch_size: Points ``q`` along each side of a box; the first and the last lie on the box's outermost pixels.
         shift: ``[R, C]`` float, added to the pixels of each region before they are sampled. The shifted image is not built.
 
@@ -55,8 +56,9 @@ def _region_pixels(image, labels, offsets, bbox, shift, patch_size):
         shift = None if shift is None else shift.contiguous()
         return torch.ops.dht_mm_ext.region_pixels(
             image.contiguous(), *contiguous_ints(labels, offsets, bbox), shift, patch_size)
-    found = reference.region_pixels(image, labels, offsets, *used_rows(offsets, bbox), shift, patch_size)
-    return tuple(fill_rows(rows, len(bbox)) for rows in found)
+    used, = used_rows(offsets, bbox)
+    samples, mask = reference.region_pixels(image, labels, offsets, used, shift, patch_size)
+    return fill_rows(samples, len(bbox), 0.0 if len(used) else torch.nan), fill_rows(mask, len(bbox))
 
 
 @_region_pixels.register_fake

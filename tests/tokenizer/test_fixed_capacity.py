@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dht_mm.ops import backend_info, use_backend
+from dht_mm.ops import backend_info, region_pixels, use_backend
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, mean_shift
 
 BUDGETS = (None, dict(mode='hard', train=9, test=11), dict(mode='hard', train=10**6, test=1))
-CAPACITY = 600
+CAPACITY = 300
 
 
 @pytest.fixture(params=['torch', pytest.param('ext', marks=pytest.mark.skipif(
@@ -30,7 +30,7 @@ def device(request) -> str:
     return request.param
 
 
-def draw(device: str, batch: int = 2, height: int = 33, width: int = 40, seed: int = 0) -> Tensor:
+def draw(device: str, batch: int = 2, height: int = 17, width: int = 22, seed: int = 0) -> Tensor:
     """Blobs under noise."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(batch, 3, height // 6 + 1, width // 6 + 1, generator=generator)
@@ -88,8 +88,8 @@ def test_evaluation_gives_the_same_bits(device: str, backend: str, budget: dict 
 
 
 @pytest.mark.parametrize(('budget', 'rows', 'most'), [
-    (None, 600, 600), (dict(mode='hard', train=9), 18, 9), (dict(mode='hard', train=500), 600, 500),
-    (dict(mode='hard', train=10**6), 600, 600)])
+    (None, 300, 300), (dict(mode='hard', train=9), 18, 9), (dict(mode='hard', train=250), 300, 250),
+    (dict(mode='hard', train=10**6), 300, 300)])
 def test_rows_are_known_on_the_host(budget: dict | None, rows: int, most: int):
     partition = build('cpu', budget, CAPACITY).train()(draw('cpu'))
     assert (partition.total_regions, partition.max_regions) == (rows, most)
@@ -105,6 +105,24 @@ def test_rows_of_no_region_belong_to_no_pixel(device: str, backend: str):
     assert torch.equal(fixed.image_index[:count], packed.image_index) and (fixed.image_index[count:] == 1).all()
     assert torch.equal(fixed.pool(images)[:count], packed.pool(images)) and not fixed.pool(images)[count:].any()
     assert torch.equal(fixed.scatter(fixed.color), packed.scatter(packed.color))
+
+
+def test_samples_of_rows_of_no_region_are_zero_and_pass_no_gradient(device: str, backend: str):
+    images = draw(device)
+
+    def sample(capacity: int | None) -> tuple[Tensor, Tensor, list[Tensor]]:
+        partition = build(device, None, capacity).eval()(images)
+        leaves = [images.clone().requires_grad_(), torch.ones_like(partition.color, requires_grad=True)]
+        samples, mask = region_pixels(leaves[0], partition.labels, partition.offsets, partition.bbox, 5, leaves[1])
+        grad = torch.where((partition.size > 0)[:, None, None, None], torch.ones_like(samples), torch.nan)
+        return samples, mask, torch.autograd.grad(samples, leaves, grad)
+
+    with use_backend(backend):
+        (samples, mask, grads), (*packed, expected) = sample(CAPACITY), sample(None)
+    count = len(packed[0])
+    for found, reference in zip((samples, mask, grads[1]), (*packed, expected[1]), strict=True):
+        assert torch.equal(found[:count], reference) and not found[count:].any()
+    assert torch.equal(grads[0], expected[0])
 
 
 @pytest.mark.parametrize('poison', [torch.nan, torch.inf, 1e30])
@@ -140,7 +158,7 @@ def test_regions_that_do_not_fit_are_told(device: str, backend: str, budget: dic
 
 
 def test_a_soft_budget_has_no_fixed_capacity():
-    with pytest.raises(ValueError, match="capacity must be None with a token_budget of mode='soft'.* got 600"):
+    with pytest.raises(ValueError, match="capacity must be None with a token_budget of mode='soft'.* got 300"):
         build('cpu', dict(mode='soft'), CAPACITY)
 
 

@@ -20,7 +20,7 @@ def used_rows(offsets: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
     return tuple(field[:int(offsets[-1])] for field in fields)
 
 
-def fill_rows(field: Tensor, total: int, value: int = 0) -> Tensor:
+def fill_rows(field: Tensor, total: int, value: float = 0) -> Tensor:
     """A field with rows of ``value`` behind it, ``total`` rows in all."""
     return field if len(field) == total else torch.cat([field, field.new_full((total - len(field), *field.shape[1:]), value)])
 

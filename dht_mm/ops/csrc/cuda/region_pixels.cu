@@ -46,8 +46,9 @@ __global__ void sample_regions(Crop crop, Divider across, const float* image, co
   const int64_t row = blockIdx.x, plane = crop.regions.num_pixels;
   const int32_t points = crop.points * crop.points;
   if (row >= used_rows(crop.regions)) {
+    const float nothing = used_rows(crop.regions) > 0 ? 0.0f : nanf("");  // where the regions did not fit, nobody shall train on zeros
     for (int32_t i = threadIdx.x; i < points; i += blockDim.x) mask[row * points + i] = 0.0f;
-    for (int32_t i = threadIdx.x; i < points * crop.channels; i += blockDim.x) samples[row * crop.channels * points + i] = 0.0f;
+    for (int32_t i = threadIdx.x; i < points * crop.channels; i += blockDim.x) samples[row * crop.channels * points + i] = nothing;
     return;
   }
   const Region region = region_of(crop, row, image_of_warp(crop.regions, row));
