@@ -27,8 +27,15 @@ class Op:
     def register_autograd(self, backward: Callable[..., Any], *, setup_context: Callable[..., None]) -> None:
         """Set the gradient, as :func:`torch.library.register_autograd` does."""
         self._registered.register_autograd(backward, setup_context=setup_context)
-        self._function = type(self._kernel.__name__, (torch.autograd.Function,), dict(
-            forward=staticmethod(self._kernel), setup_context=staticmethod(setup_context), backward=staticmethod(backward)))
+        kernel = self._kernel
+
+        def forward(ctx, *args):  # no method of its own for the context: binding signatures would take longer than a small kernel
+            output = kernel(*args)
+            setup_context(ctx, args, output)
+            return output
+
+        self._function = type(kernel.__name__, (torch.autograd.Function,), dict(
+            forward=staticmethod(forward), backward=staticmethod(backward)))
 
     def __call__(self, *args: Any) -> Any:
         if is_watched():
@@ -45,6 +52,6 @@ def define(name: str, schema: str) -> Callable[[Callable[..., Any]], Op]:
 
 
 def is_watched() -> bool:
-    """Whether anybody needs to see operators: a compiler, a tracer, a mode such as that of a FLOP counter, or a transform."""
-    return (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None
-            or torch._C._are_functorch_transforms_active())
+    """Whether anybody needs to see operators: a compiler, a tracer, or a mode such as that of a FLOP counter."""
+    return (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+            or torch._C._get_tracing_state() is not None)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dht_mm.ops import backend_info, build_fixed_hierarchy, build_hierarchy, use_backend
+from dht_mm.ops import backend_info, build_fixed_hierarchy, build_hierarchy, tree_mean, use_backend
 from dht_mm.ops.fixed_hierarchy import node_capacity
+from dht_mm.ops.reference.tree_mean import replay
 
 CASES = [(2, 8, 24, 31), (3, 5, 9, 7), (1, 8, 1, 1), (2, 3, 1, 40)]
 
@@ -66,6 +67,24 @@ def test_opcheck(device: str, backend: str):
     features, slope, bias = draw(*CASES[1], device)
     with use_backend(backend):
         torch.library.opcheck(torch.ops.dht_mm.build_fixed_hierarchy.default, (features, slope, bias, 'gaussian', 0.1, 'aicc', 5.0, 6, 300))
+
+
+@pytest.mark.parametrize('backend', ['torch', 'auto'])
+def test_opcheck_of_its_means(device: str, backend: str):
+    leaves = [leaf.requires_grad_() for leaf in draw(*CASES[1], device)]
+    with use_backend(backend):
+        found = build_fixed_hierarchy(*leaves, 300)
+        torch.library.opcheck(torch.ops.dht_mm.tree_mean.default, (*leaves, *found, 'gaussian', 0.1))
+
+
+def test_gradients_of_its_means_are_the_replays():
+    leaves = [leaf.double().requires_grad_() for leaf in draw(1, 2, 4, 5, 'cpu')]
+    found = build_fixed_hierarchy(*leaves, 30)
+    grad = torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    count = len(found.packed().size)
+    wanted = torch.autograd.grad((replay(*leaves, found.packed(), 'gaussian', 0.1) * grad[:count]).sum(), leaves)
+    for value, reference in zip(torch.autograd.grad((tree_mean(*leaves, found) * grad).sum(), leaves), wanted, strict=True):
+        torch.testing.assert_close(value, reference)
 
 
 def test_replays_in_a_cuda_graph_with_other_images():
