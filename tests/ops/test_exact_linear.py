@@ -71,6 +71,12 @@ def test_opcheck(device: str, backend: str):
             *(leaf.to(device).requires_grad_() for leaf in arguments()), torch.tensor(30, device=device).int()))
 
 
+@pytest.mark.parametrize('used', [torch.tensor(3), torch.tensor([3]).int()])
+def test_a_count_of_another_kind_is_refused(used: torch.Tensor):
+    with pytest.raises(ValueError, match=r'used must be an int32 \[\], got torch.int'):
+        exact_linear(*arguments(), used)
+
+
 @pytest.mark.parametrize('shapes', [
     ((4, 3), (2, 4), (2,)), ((1, 4, 3), (2, 3), (2,)), ((4, 3), (2, 3), (3,)), ((4, 3), (3,), (2,))])
 def test_shapes_that_do_not_fit_are_named(shapes: tuple):
