@@ -68,8 +68,8 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
 def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets, rows):
     arguments = contiguous_ints(labels, offsets, size, bbox, parent, merged_offsets)
     compiled = use_ext(arguments[0])
-    if compiled and labels.is_cuda and rows is not None:
-        return torch.ops.dht_mm_ext.unite_regions(*arguments, rows)
+    if compiled and labels.is_cuda:
+        return torch.ops.dht_mm_ext.unite_regions(*arguments, int(merged_offsets[-1]) if rows is None else rows)
     total = int(merged_offsets[-1])
     rows = total if rows is None else rows
     if total > rows:

@@ -21,15 +21,6 @@ def backend(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=['cpu', 'cuda'])
-def device(request) -> str:
-    if request.param == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('needs a GPU')
-    if request.param == 'cuda' and backend_info()['loaded'] and backend_info()['cuda'] != 'ext':
-        pytest.skip('the compiled library has no CUDA kernels')
-    return request.param
-
-
 def draw(device: str, batch: int = 2, height: int = 17, width: int = 22, seed: int = 0) -> Tensor:
     """Blobs under noise."""
     generator = torch.Generator().manual_seed(seed)

@@ -17,7 +17,8 @@ def image_of_rows(offsets: Tensor, total_regions: int) -> Tensor:
 
 def used_rows(offsets: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
     """Fields of a fixed length without the rows of no region. Waits for the device."""
-    return tuple(field[:int(offsets[-1])] for field in fields)
+    used = int(offsets[-1])
+    return tuple(field[:used] for field in fields)
 
 
 def fill_rows(field: Tensor, total: int, value: float = 0) -> Tensor:
