@@ -73,7 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, a
 def find_regions(tokenizer: DHTTokenizer, image: np.ndarray, tokens: int | None, device: str) -> tuple[np.ndarray, np.ndarray | None]:
     """The label map ``[H, W]`` of an image, and the level of the hierarchy of each region, None where regions are merged."""
     hierarchy = tokenizer.hierarchy(normalize(image, device))
-    starts = hierarchy.level_starts.numpy()
+    starts = hierarchy.level_starts.cpu().numpy()
     if tokens is None:
         return hierarchy.labels[0].cpu().numpy(), np.searchsorted(starts, hierarchy.node.cpu().numpy(), side='right') - 1
     counts = np.diff(starts)[:-1]  # without the whole image

@@ -3,8 +3,8 @@
     python benchmarks/ops/tokenizer.py --images ../shared/images --checkpoint TOKENIZER.pth
 
 On a GPU it also captures the tokenizer in a CUDA graph (of a fixed capacity) and times a training step up to the blocks of the
-transformer. `reference` is what the implementation published with the paper took on an H200 (float32) or on two CPU cores; it was
-measured elsewhere, and the ratio to it is only as good as the machines are alike.
+transformer, eager and in a CUDA graph. `reference` is what the implementation published with the paper took on an H200 (float32) or on
+two CPU cores; it was measured elsewhere, and the ratio to it is only as good as the machines are alike.
 """
 
 import argparse
@@ -54,6 +54,23 @@ def graph_replay(tokenizer: DHTTokenizer, images: Tensor) -> Callable[[], None]:
     return graph.replay
 
 
+def training_graph(tokenizer: DHTTokenizer, images: Tensor, budget: dict | None) -> Callable[[], None]:
+    """A training step of a tokenizer of a fixed capacity and all up to the blocks, forward and backward in one CUDA graph."""
+    capacity = images.shape[0] * 2048
+    fixed = DHTTokenizer(**tokenizer.options, token_budget=budget, norm_eval=tokenizer.norm_eval, capacity=capacity)
+    fixed.load_state_dict(tokenizer.state_dict())
+    step = training_step(Front(fixed, images.shape[-1]).to(images.device).train(), images)
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, stream=stream):
+        step()
+    return graph.replay
+
+
 def slic_ms(images: Tensor, repeats: int) -> float:
     """scikit-image's SLIC with about 400 regions on the first image, as a user would call it."""
     from skimage.segmentation import slic
@@ -77,6 +94,10 @@ def on_gpu(args: argparse.Namespace, tokenizer: DHTTokenizer) -> None:
         tokenizer.norm_eval = norm_eval
         step = training_step(Front(tokenizer, 224).to(args.device).train(), images)
         compare(f'training, 224, 64, {"frozen" if norm_eval else "batch"} norm', step, args, TRAINING_REFERENCE)
+        for name, budget in (('', None), (', hard budget', dict(mode='hard', train=196))):
+            with use_backend('ext'):
+                ours = median_ms(training_graph(tokenizer, images, budget), args.device, args.repeats)
+            print(f'{"  in a CUDA graph" + name:34} {ours:9.2f}')
 
 
 def on_cpu(args: argparse.Namespace, tokenizer: DHTTokenizer) -> None:

@@ -5,12 +5,12 @@ Everything that decides about regions is computed in integers or in float64 with
 
 from .backend import backend_info, use_backend
 from .exact_linear import exact_linear
+from .fixed_hierarchy import build_fixed_hierarchy
 from .flops import register_flops
 from .gradient_histogram import gradient_histogram
 from .hard_merge import hard_merge
 from .hierarchy import Hierarchy, build_hierarchy, check_options, tree_mean
 from .moments import channel_moments, linear_statistics, patch_moments
-from .partition import build_partition
 from .pool_cells import pool_cells
 from .position_histogram import position_histogram
 from .projection import coarse_features, fold_norm, pixel_features, project
@@ -23,7 +23,7 @@ from .soft_merge import soft_merge
 from .unite_regions import unite_regions, united_mean
 
 __all__ = [
-    'Hierarchy', 'backend_info', 'build_hierarchy', 'build_partition', 'channel_moments', 'check_options', 'coarse_features',
+    'Hierarchy', 'backend_info', 'build_fixed_hierarchy', 'build_hierarchy', 'channel_moments', 'check_options', 'coarse_features',
     'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4', 'fold_norm', 'gradient_histogram', 'hard_merge',
     'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean', 'region_pixels',
     'soft_merge', 'tree_mean', 'unite_regions', 'united_mean', 'use_backend'

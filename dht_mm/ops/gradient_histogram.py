@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import gradient_histogram as reference
 
 
@@ -35,9 +36,7 @@ def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_
     return _gradient_histogram(gradient.detach().float(), labels, offsets, total_regions, bins)
 
 
-@torch.library.custom_op(
-    'dht_mm::gradient_histogram', mutates_args=(),
-    schema='(Tensor gradient, Tensor labels, Tensor offsets, SymInt total_regions, int bins) -> Tensor')
+@define('gradient_histogram', '(Tensor gradient, Tensor labels, Tensor offsets, SymInt total_regions, int bins) -> Tensor')
 def _gradient_histogram(gradient, labels, offsets, total_regions, bins):
     if use_ext(gradient):
         return torch.ops.dht_mm_ext.gradient_histogram(

@@ -5,7 +5,9 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import hard_merge as reference
+from .reference.packing import fill_rows, used_rows
 
 # Channels that the compiled kernels have room for.
 _MAX_CHANNELS = 16
@@ -30,12 +32,12 @@ def hard_merge(image: Tensor, labels: Tensor, offsets: Tensor, size: Tensor, tar
         image: ``[B, C, H, W]`` float, finite, normalised.
         labels: ``[B, H, W]`` integer, canonical labels of each image; regions are 4-connected.
         offsets: ``[B + 1]`` integer, first row of each image.
-        size: ``[R]`` integer, pixels.
+        size: ``[R]`` integer, pixels. Rows from ``offsets[-1]`` on, of a fixed length, are of no region.
         target: Most regions of an image, at least 1.
 
     Returns:
-        ``[R]`` int32, row of each region in the merged partition, image after image, in canonical order; and ``[B + 1]`` int32, first
-        row of each image in it. Nothing waits for the device.
+        ``[R]`` int32, row of each region in the merged partition, image after image, in canonical order, -1 for rows of no region; and
+        ``[B + 1]`` int32, first row of each image in it. Nothing waits for the device.
 
     Raises:
         TypeError: ``labels`` or ``offsets`` are not integers.
@@ -51,13 +53,18 @@ def hard_merge(image: Tensor, labels: Tensor, offsets: Tensor, size: Tensor, tar
     return _hard_merge(image.detach(), labels, offsets, size, target)
 
 
-@torch.library.custom_op(
-    'dht_mm::hard_merge', mutates_args=(),
-    schema='(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)')
+@define('hard_merge', '(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)')
 def _hard_merge(image, labels, offsets, size, target):
-    if image.shape[1] <= _MAX_CHANNELS and use_ext(image):
+    compiled = image.shape[1] <= _MAX_CHANNELS and use_ext(image)
+    if compiled and image.is_cuda:
         return torch.ops.dht_mm_ext.hard_merge(image.contiguous(), *contiguous_ints(labels, offsets, size), target)
-    return reference.hard_merge(image, labels, offsets, size, target)
+    used, = used_rows(offsets, size)
+    if len(used) == 0:
+        return torch.full_like(size, -1, dtype=torch.int32), torch.zeros_like(offsets, dtype=torch.int32)
+    parent, merged = (
+        torch.ops.dht_mm_ext.hard_merge(image.contiguous(), *contiguous_ints(labels, offsets, used), target) if compiled
+        else reference.hard_merge(image, labels, offsets, used, target))
+    return fill_rows(parent, len(size), -1), merged
 
 
 @_hard_merge.register_fake

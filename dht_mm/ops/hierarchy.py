@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .checks import check_devices
+from .op import define
 from .reference import hierarchy as reference
 from .reference.criterion import PENALTIES
 from .reference.edge_weight import KERNELS
@@ -40,7 +41,7 @@ class Hierarchy(NamedTuple):
         node_bbox: ``[n - BHW, 4]`` int32.
         node_score: ``[n - BHW]`` float64, negative information criterion; ``-inf`` in levels after an image stopped.
         node_alpha: ``[n - BHW]`` float64, sum of the children's ``alpha = m sqrt(w*)``.
-        level_starts: ``[L + 3]`` int64 on the CPU, first node of each level, then ``n``.
+        level_starts: ``[L + 3]`` int64, first node of each level, then ``n``.
     """
 
     labels: Tensor
@@ -59,6 +60,19 @@ class Hierarchy(NamedTuple):
     node_score: Tensor
     node_alpha: Tensor
     level_starts: Tensor
+
+    def packed(self) -> 'Hierarchy':
+        """The hierarchy without the rows and levels that :func:`build_fixed_hierarchy` adds. Waits for the device.
+
+        Without any node where ``num_regions`` says that the regions did not fit.
+        """
+        starts = self.level_starts.unique_consecutive()
+        regions, nodes = int(self.offsets[-1]), int(starts[-1])
+        if (len(self.size), len(self.parent)) == (regions, nodes):
+            return self
+        merged = max(nodes - self.labels.numel(), 0)
+        return Hierarchy(*self[:3], *(field[:regions] for field in self[3:7]), *(field[:nodes] for field in self[7:9]),
+                         *(field[:merged] for field in self[9:15]), starts)
 
 
 def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, *, kernel: str = 'gaussian', compactness: float = 0.1,
@@ -121,12 +135,13 @@ def tree_mean(features: Tensor, slope: Tensor, bias: Tensor, hierarchy: Hierarch
         features: ``[B, d, H, W]``, the ``f0`` that the hierarchy was built from.
         slope: ``[d]``, the ``a`` it was built with.
         bias: ``[]``, the ``b``.
-        hierarchy: The structure.
+        hierarchy: The structure, of a fixed length or not.
         kernel: The kernel it was built with.
         compactness: The compactness it was built with.
 
     Returns:
-        ``[R, d]`` in the dtype of ``features``, with a first derivative to ``features``, ``slope`` and ``bias``.
+        ``[R, d]`` in the dtype of ``features``, with a first derivative to ``features``, ``slope`` and ``bias``. Rows that no region
+        needs are zero and pass none on.
     """
     return _tree_mean(features, slope, bias, *hierarchy, kernel, compactness)
 
@@ -134,9 +149,9 @@ def tree_mean(features: Tensor, slope: Tensor, bias: Tensor, hierarchy: Hierarch
 _FIELDS = ', '.join(f'Tensor {name}' for name in Hierarchy._fields)
 
 
-@torch.library.custom_op(
-    'dht_mm::build_hierarchy', mutates_args=(),
-    schema='(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions)'
+@define(
+    'build_hierarchy',
+    '(Tensor features, Tensor slope, Tensor bias, str kernel, float compactness, str criterion, float iota, int min_regions)'
     f' -> ({", ".join(["Tensor"] * len(Hierarchy._fields))})')
 def _build_hierarchy(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
     if not use_ext(features):
@@ -174,12 +189,10 @@ def _(features, slope, bias, kernel, compactness, criterion, iota, min_regions):
         integers(batch, height, width), integers(batch), integers(batch + 1), integers(regions), integers(regions, 4), integers(regions),
         features.new_empty(regions, channels), integers(nodes + batch * height * width), integers(nodes + batch * height * width),
         features.new_empty(nodes, channels), features.new_empty(nodes, channels), integers(nodes), integers(nodes, 4), doubles(), doubles(),
-        torch.empty(starts, dtype=torch.int64, device='cpu'))
+        features.new_empty(starts, dtype=torch.int64))
 
 
-@torch.library.custom_op(
-    'dht_mm::tree_mean', mutates_args=(),
-    schema=f'(Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness) -> Tensor')
+@define('tree_mean', f'(Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness) -> Tensor')
 def _tree_mean(features, slope, bias, *structure):
     # The structure pass found the means already; only their gradient follows the tree.
     return Hierarchy(*structure[:-2]).mean.clone()
@@ -190,24 +203,28 @@ def _(features, slope, bias, *structure):
     return torch.empty_like(Hierarchy(*structure[:-2]).mean)
 
 
-@torch.library.custom_op(
-    'dht_mm::tree_mean_backward', mutates_args=(),
-    schema=f'(Tensor grad, Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness)'
+@define('tree_mean_backward', f'(Tensor grad, Tensor features, Tensor slope, Tensor bias, {_FIELDS}, str kernel, float compactness)'
     ' -> (Tensor, Tensor, Tensor)')
 def _tree_mean_backward(grad, features, slope, bias, *structure):
     hierarchy, (kernel, compactness) = Hierarchy(*structure[:-2]), structure[-2:]
     if kernel == 'gaussian' and use_ext(features):
         to_features, to_slope, to_bias = torch.ops.dht_mm_ext.tree_mean_backward(
-            grad.contiguous(), kernel_layout(features), slope.contiguous(), bias, hierarchy.node, hierarchy.parent, hierarchy.pick,
-            hierarchy.node_mean, hierarchy.node_variance, hierarchy.node_size, hierarchy.node_bbox, hierarchy.node_alpha,
+            grad.contiguous(), kernel_layout(features), slope.contiguous(), bias, hierarchy.offsets, hierarchy.node, hierarchy.parent,
+            hierarchy.pick, hierarchy.node_mean, hierarchy.node_variance, hierarchy.node_size, hierarchy.node_bbox, hierarchy.node_alpha,
             hierarchy.level_starts, compactness)
-        return (to_features.permute(0, 3, 1, 2) if features.is_cuda else to_features).contiguous(), to_slope, to_bias
-    return gradients(lambda *leaves: replay(*leaves, hierarchy, kernel, compactness), (features, slope, bias), grad)
+        return to_features.permute(0, 3, 1, 2) if features.is_cuda else to_features, to_slope, to_bias
+    hierarchy = hierarchy.packed()
+    if len(hierarchy.size) == 0:
+        return torch.zeros_like(features), torch.zeros_like(slope), torch.zeros_like(bias)
+    return gradients(lambda *leaves: replay(*leaves, hierarchy, kernel, compactness), (features, slope, bias), grad[:len(hierarchy.size)])
 
 
 @_tree_mean_backward.register_fake
 def _(grad, features, slope, bias, *structure):
-    return features.new_empty(features.shape), torch.empty_like(slope), torch.empty_like(bias)
+    to_features = features.new_empty(features.shape)
+    if features.is_cuda and structure[-2] == 'gaussian' and use_ext(features):
+        to_features = torch.empty_like(features.permute(0, 2, 3, 1), memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
+    return to_features, torch.empty_like(slope), torch.empty_like(bias)
 
 
 def _setup_context(ctx, inputs, output):

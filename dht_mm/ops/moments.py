@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .checks import check_positive
+from .op import define
 from .reference import moments as reference
 
 
@@ -29,7 +30,7 @@ def patch_moments(image: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return _patch_moments(image, stride)
 
 
-@torch.library.custom_op('dht_mm::patch_moments', mutates_args=(), schema='(Tensor image, int stride) -> (Tensor, Tensor)')
+@define('patch_moments', '(Tensor image, int stride) -> (Tensor, Tensor)')
 def _patch_moments(image, stride):
     if use_ext(image):
         return torch.ops.dht_mm_ext.patch_moments(image.contiguous(), stride)
@@ -72,8 +73,7 @@ def linear_statistics(mean: Tensor, second: Tensor, weight: Tensor, bias: Tensor
     return _linear_statistics(mean, second, weight, bias)
 
 
-@torch.library.custom_op('dht_mm::linear_statistics', mutates_args=(),
-                         schema='(Tensor mean, Tensor second, Tensor weight, Tensor bias) -> (Tensor, Tensor)')
+@define('linear_statistics', '(Tensor mean, Tensor second, Tensor weight, Tensor bias) -> (Tensor, Tensor)')
 def _linear_statistics(mean, second, weight, bias):
     if use_ext(weight):
         return torch.ops.dht_mm_ext.linear_statistics(*(tensor.contiguous() for tensor in (mean, second, weight, bias)))
@@ -109,7 +109,7 @@ def channel_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     return _channel_moments(values)
 
 
-@torch.library.custom_op('dht_mm::channel_moments', mutates_args=(), schema='(Tensor values) -> (Tensor, Tensor)')
+@define('channel_moments', '(Tensor values) -> (Tensor, Tensor)')
 def _channel_moments(values):
     if use_ext(values, (torch.float64,)):
         return torch.ops.dht_mm_ext.channel_moments(values.permute(0, 2, 3, 1).contiguous() if values.is_cuda else values.contiguous())

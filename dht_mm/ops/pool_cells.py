@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import pool_cells as reference
 
 
@@ -31,8 +32,7 @@ def pool_cells(tokens: Tensor, labels: Tensor, offsets: Tensor, stride: int) -> 
     return _pool_cells(tokens, labels, offsets, stride).movedim(-1, 1)
 
 
-@torch.library.custom_op('dht_mm::pool_cells', mutates_args=(),
-                         schema='(Tensor tokens, Tensor labels, Tensor offsets, int stride) -> Tensor')
+@define('pool_cells', '(Tensor tokens, Tensor labels, Tensor offsets, int stride) -> Tensor')
 def _pool_cells(tokens, labels, offsets, stride):
     if use_ext(tokens):
         return torch.ops.dht_mm_ext.pool_cells(tokens.contiguous(), *contiguous_ints(labels, offsets), stride)
@@ -45,9 +45,7 @@ def _(tokens, labels, offsets, stride):
     return tokens.new_empty(batch, -(-height // stride), -(-width // stride), tokens.shape[1])
 
 
-@torch.library.custom_op(
-    'dht_mm::pool_cells_backward', mutates_args=(),
-    schema='(Tensor grad, Tensor labels, Tensor offsets, SymInt total_regions, int stride) -> Tensor')
+@define('pool_cells_backward', '(Tensor grad, Tensor labels, Tensor offsets, SymInt total_regions, int stride) -> Tensor')
 def _pool_cells_backward(grad, labels, offsets, total_regions, stride):
     if use_ext(grad):
         return torch.ops.dht_mm_ext.pool_cells_backward(

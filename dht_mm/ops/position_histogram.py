@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import position_histogram as reference
 
 
@@ -31,9 +32,7 @@ def position_histogram(labels: Tensor, offsets: Tensor, total_regions: int, grid
     return _position_histogram(labels, offsets, total_regions, *grid)
 
 
-@torch.library.custom_op(
-    'dht_mm::position_histogram', mutates_args=(),
-    schema='(Tensor labels, Tensor offsets, SymInt total_regions, int grid_y, int grid_x) -> Tensor')
+@define('position_histogram', '(Tensor labels, Tensor offsets, SymInt total_regions, int grid_y, int grid_x) -> Tensor')
 def _position_histogram(labels, offsets, total_regions, grid_y, grid_x):
     labels, offsets = contiguous_ints(labels, offsets)
     if use_ext(labels):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .checks import check_devices
+from .op import define
 from .reference import projection as reference
 from .reference import projection_gradient
 from .reference.gradients import gradients
@@ -44,7 +45,7 @@ def project(image: Tensor, layers: Sequence[Sequence[Tensor]], eps: Sequence[flo
     return _project(image, [tensor for layer in layers for tensor in layer], eps)
 
 
-@torch.library.custom_op('dht_mm::project', mutates_args=(), schema='(Tensor image, Tensor[] layers, float[] eps) -> Tensor')
+@define('project', '(Tensor image, Tensor[] layers, float[] eps) -> Tensor')
 def _project(image, layers, eps):
     if use_ext(image) and all(tensor.dtype == torch.float32 for tensor in layers):
         return _from_cells_first(torch.ops.dht_mm_ext.project(image.contiguous(), [tensor.contiguous() for tensor in layers], eps))
@@ -124,9 +125,7 @@ def fold_norm(weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, mean: T
     return _fold_norm(weight, bias, gamma, beta, mean, variance, eps)
 
 
-@torch.library.custom_op(
-    'dht_mm::fold_norm', mutates_args=(),
-    schema='(Tensor weight, Tensor bias, Tensor gamma, Tensor beta, Tensor mean, Tensor variance, float eps) -> (Tensor, Tensor)')
+@define('fold_norm', '(Tensor weight, Tensor bias, Tensor gamma, Tensor beta, Tensor mean, Tensor variance, float eps) -> (Tensor, Tensor)')
 def _fold_norm(weight, bias, gamma, beta, mean, variance, eps):
     if use_ext(weight) and mean.dtype == variance.dtype and {bias.dtype, gamma.dtype, beta.dtype} == {torch.float32}:
         return torch.ops.dht_mm_ext.fold_norm(*(tensor.contiguous() for tensor in (weight, bias, gamma, beta, mean, variance)), eps)
@@ -138,9 +137,9 @@ def _(weight, bias, gamma, beta, mean, variance, eps):
     return weight.new_empty(weight.shape, dtype=torch.float64), bias.new_empty(bias.shape, dtype=torch.float64)
 
 
-@torch.library.custom_op(
-    'dht_mm::fold_norm_backward', mutates_args=(),
-    schema='(Tensor grad_weight, Tensor grad_bias, Tensor weight, Tensor bias, Tensor gamma, Tensor mean, Tensor variance, float eps) '
+@define(
+    'fold_norm_backward',
+    '(Tensor grad_weight, Tensor grad_bias, Tensor weight, Tensor bias, Tensor gamma, Tensor mean, Tensor variance, float eps) '
            '-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)')
 def _fold_backward(grad_weight, grad_bias, weight, bias, gamma, mean, variance, eps):
     if use_ext(weight) and {bias.dtype, gamma.dtype} == {torch.float32}:
@@ -191,8 +190,7 @@ def _empty_features(image: Tensor, channels: int, height: int, width: int, dtype
     return image.new_empty(len(image), channels, height, width, dtype=dtype)
 
 
-@torch.library.custom_op('dht_mm::coarse_features', mutates_args=(),
-                         schema='(Tensor image, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2) -> Tensor')
+@define('coarse_features', '(Tensor image, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2) -> Tensor')
 def _coarse_features(image, *layers):
     if use_ext(image):
         return _from_cells_first(torch.ops.dht_mm_ext.coarse_features(image.contiguous(), *(tensor.contiguous() for tensor in layers)))
@@ -204,9 +202,7 @@ def _(image, weight1, bias1, weight2, bias2):
     return _empty_features(image, len(bias2), (image.shape[2] + 3) // 4, (image.shape[3] + 3) // 4, torch.float64)
 
 
-@torch.library.custom_op(
-    'dht_mm::coarse_features_backward', mutates_args=(),
-    schema='(Tensor grad, Tensor image, Tensor weight1, Tensor bias1, Tensor weight2, bool to_image) '
+@define('coarse_features_backward', '(Tensor grad, Tensor image, Tensor weight1, Tensor bias1, Tensor weight2, bool to_image) '
            '-> (Tensor, Tensor, Tensor, Tensor, Tensor)')
 def _coarse_backward(grad, image, weight1, bias1, weight2, to_image):
     if use_ext(image) and not to_image:
@@ -239,8 +235,7 @@ def _backward_coarse(ctx, grad):
 _coarse_features.register_autograd(_backward_coarse, setup_context=_setup_coarse)
 
 
-@torch.library.custom_op('dht_mm::pixel_features', mutates_args=(),
-                         schema='(Tensor image, Tensor coarse, Tensor weight, Tensor bias) -> Tensor')
+@define('pixel_features', '(Tensor image, Tensor coarse, Tensor weight, Tensor bias) -> Tensor')
 def _pixel_features(image, coarse, weight, bias):
     if use_ext(image):
         return _from_cells_first(torch.ops.dht_mm_ext.pixel_features(
@@ -253,9 +248,9 @@ def _(image, coarse, weight, bias):
     return _empty_features(image, len(bias), *image.shape[2:], image.dtype)
 
 
-@torch.library.custom_op(
-    'dht_mm::pixel_features_backward', mutates_args=(),
-    schema='(Tensor grad, Tensor image, Tensor coarse, Tensor weight, Tensor bias, bool to_image) -> (Tensor, Tensor, Tensor, Tensor)')
+@define(
+    'pixel_features_backward',
+    '(Tensor grad, Tensor image, Tensor coarse, Tensor weight, Tensor bias, bool to_image) -> (Tensor, Tensor, Tensor, Tensor)')
 def _pixel_backward(grad, image, coarse, weight, bias, to_image):
     if use_ext(image) and not to_image:
         to_coarse, sums = torch.ops.dht_mm_ext.pixel_features_backward(

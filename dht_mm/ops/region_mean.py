@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels
+from .op import define
 from .reference import region_mean as reference
 from .reference.packing import paint
 
@@ -16,7 +17,7 @@ def region_mean(features: Tensor, labels: Tensor, offsets: Tensor, size: Tensor)
         features: ``[B, D, H, W]`` float, finite.
         labels: ``[B, H, W]`` integer, the region of each pixel, numbered per image.
         offsets: ``[B + 1]`` integer, first row of each image.
-        size: ``[R]`` integer, pixels of each region.
+        size: ``[R]`` integer, pixels of each region; 0 in rows of no region, whose mean is 0.
 
     Returns:
         ``[R, D]`` in the dtype of ``features``, differentiable to ``features``. Added up in float64 or in integers, so that the
@@ -36,8 +37,7 @@ def region_mean(features: Tensor, labels: Tensor, offsets: Tensor, size: Tensor)
     return _region_mean(features, labels, offsets, size)
 
 
-@torch.library.custom_op('dht_mm::region_mean', mutates_args=(),
-                         schema='(Tensor features, Tensor labels, Tensor offsets, Tensor size) -> Tensor')
+@define('region_mean', '(Tensor features, Tensor labels, Tensor offsets, Tensor size) -> Tensor')
 def _region_mean(features, labels, offsets, size):
     if use_ext(features):
         return torch.ops.dht_mm_ext.region_mean(features.contiguous(), *contiguous_ints(labels, offsets, size))

@@ -5,7 +5,9 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import region_pixels as reference
+from .reference.packing import fill_rows, used_rows
 
 
 def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, patch_size: int,
@@ -18,7 +20,9 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
         image: ``[B, C, H, W]`` float.
         labels: ``[B, H, W]`` integer, the region of each pixel, numbered per image.
         offsets: ``[B + 1]`` integer, first row of each image.
-        bbox: ``[R, 4]`` integer, inclusive ymin, xmin, ymax, xmax of each region, within the image.
+        bbox: ``[R, 4]`` integer, inclusive ymin, xmin, ymax, xmax of each region, within the image. Rows from ``offsets[-1]`` on, of a
+            fixed length, are of no region: their samples and mask are zero and pass no gradient. On a GPU, samples are NaN where no row
+            is of a region, for then the regions did not fit; on a CPU this is an error.
         patch_size: Points ``q`` along each side of a box; the first and the last lie on the box's outermost pixels.
         shift: ``[R, C]`` float, added to the pixels of each region before they are sampled. The shifted image is not built.
 
@@ -46,15 +50,15 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
     return _region_pixels(image, labels, offsets, bbox, shift, patch_size)
 
 
-@torch.library.custom_op(
-    'dht_mm::region_pixels', mutates_args=(),
-    schema='(Tensor image, Tensor labels, Tensor offsets, Tensor bbox, Tensor? shift, int patch_size) -> (Tensor, Tensor)')
+@define('region_pixels', '(Tensor image, Tensor labels, Tensor offsets, Tensor bbox, Tensor? shift, int patch_size) -> (Tensor, Tensor)')
 def _region_pixels(image, labels, offsets, bbox, shift, patch_size):
     if use_ext(image):
         shift = None if shift is None else shift.contiguous()
         return torch.ops.dht_mm_ext.region_pixels(
             image.contiguous(), *contiguous_ints(labels, offsets, bbox), shift, patch_size)
-    return reference.region_pixels(image, labels, offsets, bbox, shift, patch_size)
+    used, = used_rows(offsets, bbox)
+    samples, mask = reference.region_pixels(image, labels, offsets, used, shift, patch_size)
+    return fill_rows(samples, len(bbox), 0.0 if len(used) else torch.nan), fill_rows(mask, len(bbox))
 
 
 @_region_pixels.register_fake
@@ -63,12 +67,12 @@ def _(image, labels, offsets, bbox, shift, patch_size):
     return (image.new_empty(total, channels, patch_size, patch_size), image.new_empty(total, 1, patch_size, patch_size))
 
 
-@torch.library.custom_op('dht_mm::region_pixels_backward', mutates_args=(),
-                         schema='(Tensor grad, Tensor labels, Tensor offsets, Tensor bbox, bool per_region) -> Tensor')
+@define('region_pixels_backward', '(Tensor grad, Tensor labels, Tensor offsets, Tensor bbox, bool per_region) -> Tensor')
 def _region_pixels_backward(grad, labels, offsets, bbox, per_region):
     if use_ext(grad):
         return torch.ops.dht_mm_ext.region_pixels_backward(grad.contiguous(), *contiguous_ints(labels, offsets, bbox), per_region)
-    return reference.region_pixels_backward(grad, labels, offsets, bbox, per_region)
+    found = reference.region_pixels_backward(*used_rows(offsets, grad), labels, offsets, *used_rows(offsets, bbox), per_region)
+    return fill_rows(found, len(bbox)) if per_region else found
 
 
 @_region_pixels_backward.register_fake

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels, check_positive
+from .op import define
 from .reference import soft_merge as reference
 from .reference.edge_weight import KERNELS
 
@@ -47,9 +48,7 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
     return _soft_merge(labels, offsets, size, bbox, color.detach(), target, seed, kernel)
 
 
-@torch.library.custom_op(
-    'dht_mm::soft_merge', mutates_args=(),
-    schema='(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, Tensor? seed, str kernel)'
+@define('soft_merge', '(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, Tensor? seed, str kernel)'
     ' -> (Tensor, Tensor)')
 def _soft_merge(labels, offsets, size, bbox, color, target, seed, kernel):
     number = None if seed is None else int(seed)

@@ -4,34 +4,39 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_devices, check_labels
+from .checks import check_devices, check_labels, check_positive
+from .op import define
 from .reference import unite_regions as reference
+from .reference.packing import fill_rows, used_rows
 
 
 def unite_regions(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, parent: Tensor,
-                  merged_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                  merged_offsets: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Labels, sizes and boxes of united regions.
 
     Args:
         labels: ``[B, H, W]`` integer, labels of each image.
         offsets: ``[B + 1]`` integer, first row of each image.
-        size: ``[R]`` integer, pixels.
+        size: ``[R]`` integer, pixels. Rows from ``offsets[-1]`` on, of a fixed length, are of no region.
         bbox: ``[R, 4]`` integer.
         parent: ``[R]`` integer, row of each region after the merge (:func:`soft_merge`, :func:`hard_merge`).
-        merged_offsets: ``[B + 1]`` integer, first row of each image after it. Its end is read back from the device.
+        merged_offsets: ``[B + 1]`` integer, first row of each image after it.
+        rows: ``Q``, at least the last of ``merged_offsets``; nothing then waits for the device. By default that last one is read back.
 
     Returns:
-        ``[B, H, W]``, ``[Q]`` and ``[Q, 4]``, all int32, of the ``Q`` united regions.
+        ``[B, H, W]``, ``[Q]`` and ``[Q, 4]``, all int32, of the ``Q`` united regions; zero in further rows.
 
     Raises:
         TypeError: ``labels`` or ``offsets`` are not integers.
-        ValueError: The shapes do not fit together.
+        ValueError: The shapes do not fit together, or ``rows`` is not a positive integer.
     """
     check_labels(labels, offsets, size=size, bbox=bbox, parent=parent, merged_offsets=merged_offsets)
     if size.dim() != 1 or parent.shape != size.shape or bbox.shape != (len(size), 4) or merged_offsets.shape != offsets.shape:
         raise ValueError(f'size, parent, bbox and merged_offsets must be [R], [R], [R, 4] and [B + 1], got {tuple(size.shape)}, '
                          f'{tuple(parent.shape)}, {tuple(bbox.shape)} and {tuple(merged_offsets.shape)}')
-    return _unite_regions(labels, offsets, size, bbox, parent, merged_offsets)
+    if rows is not None:
+        check_positive(rows=rows)
+    return _unite_regions(labels, offsets, size, bbox, parent, merged_offsets, rows)
 
 
 def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, united_size: Tensor, num_pixels: int) -> Tensor:
@@ -40,13 +45,13 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     Args:
         mean: ``[R, D]`` float.
         offsets: ``[B + 1]`` integer, first row of each image.
-        size: ``[R]`` integer, pixels.
+        size: ``[R]`` integer, pixels. Rows from ``offsets[-1]`` on, of a fixed length, are of no region.
         parent: ``[R]`` integer, row of each region's union.
-        united_size: ``[Q]`` integer, pixels of the unions.
+        united_size: ``[Q]`` integer, pixels of the unions, 0 in rows of none.
         num_pixels: Pixels of an image.
 
     Returns:
-        ``[Q, D]`` in the dtype of ``mean``, differentiable to it.
+        ``[Q, D]`` in the dtype of ``mean``, differentiable to it; zero in rows of no region.
 
     Raises:
         ValueError: The shapes do not fit together.
@@ -58,30 +63,35 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     return _united_mean(mean, offsets, size, parent, united_size, num_pixels)
 
 
-@torch.library.custom_op(
-    'dht_mm::unite_regions', mutates_args=(),
-    schema='(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets) -> (Tensor, Tensor, Tensor)')
-def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets):
-    total = int(merged_offsets[-1])
+@define('unite_regions', '(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets, SymInt? rows)'
+    ' -> (Tensor, Tensor, Tensor)')
+def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets, rows):
     arguments = contiguous_ints(labels, offsets, size, bbox, parent, merged_offsets)
-    if use_ext(arguments[0]):
-        return torch.ops.dht_mm_ext.unite_regions(*arguments, total)
-    return reference.unite_regions(*arguments, total)
+    compiled = use_ext(arguments[0])
+    if compiled and labels.is_cuda:
+        return torch.ops.dht_mm_ext.unite_regions(*arguments, int(merged_offsets[-1]) if rows is None else rows)
+    total = int(merged_offsets[-1])
+    rows = total if rows is None else rows
+    if total > rows:
+        raise ValueError(f'rows must be at least the number of united regions {total}, got {rows}')
+    if total == 0:
+        return torch.zeros_like(arguments[0]), *(arguments[0].new_zeros(shape) for shape in ((rows,), (rows, 4)))
+    arguments = *arguments[:2], *used_rows(offsets, *arguments[2:5]), arguments[5]
+    united = torch.ops.dht_mm_ext.unite_regions(*arguments, total) if compiled else reference.unite_regions(*arguments, total)
+    return united[0], *(fill_rows(field, rows) for field in united[1:])
 
 
 @_unite_regions.register_fake
-def _(labels, offsets, size, bbox, parent, merged_offsets):
-    total = torch.library.get_ctx().new_dynamic_size(min=0)
+def _(labels, offsets, size, bbox, parent, merged_offsets, rows):
+    total = torch.library.get_ctx().new_dynamic_size(min=0) if rows is None else rows
     return tuple(labels.new_empty(shape, dtype=torch.int32) for shape in (labels.shape, (total,), (total, 4)))
 
 
-@torch.library.custom_op(
-    'dht_mm::united_mean', mutates_args=(),
-    schema='(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, SymInt num_pixels) -> Tensor')
+@define('united_mean', '(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, SymInt num_pixels) -> Tensor')
 def _united_mean(mean, offsets, size, parent, united_size, num_pixels):
     if use_ext(mean):
         return torch.ops.dht_mm_ext.united_mean(mean.contiguous(), *contiguous_ints(offsets, size, parent, united_size), num_pixels)
-    return reference.united_mean(mean, offsets, size, parent, united_size, num_pixels)
+    return reference.united_mean(*used_rows(offsets, mean), offsets, *used_rows(offsets, size, parent), united_size, num_pixels)
 
 
 @_united_mean.register_fake
@@ -95,8 +105,9 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad):
     size, parent, united_size = ctx.saved_tensors
-    share = size / united_size.index_select(0, parent)
-    return grad.index_select(0, parent) * share[:, None].to(grad.dtype), None, None, None, None, None
+    place, used = parent.clamp_min(0), (size > 0)[:, None]
+    share = size / united_size.index_select(0, place)
+    return torch.where(used, grad.index_select(0, place) * share[:, None].to(grad.dtype), 0.0), None, None, None, None, None
 
 
 _united_mean.register_autograd(_backward, setup_context=_setup_context)

@@ -42,6 +42,9 @@ class TokenBudget:
     def merge(self, partition: Partition, images: Tensor, training: bool, kernel: str) -> Partition:
         """The partition merged to the budget; ``color`` is left for the caller to predict anew.
 
+        A partition of a fixed length, which tells ``max_regions``, needs a hard budget. It is merged to another of a fixed length: the
+        target for each image, or the length that it has where that is less.
+
         In training the soft budget's sample is drawn with a seed from torch's global generator and each image's own regions.
 
         Args:
@@ -54,21 +57,26 @@ class TokenBudget:
         target = self.target(int(height * width), training)  # torch.jit.trace makes tensors of sizes
         labels, offsets, size = partition.labels, partition.offsets, partition.size
         if self.mode == 'hard':
-            merge = hard_merge(images, labels, offsets, size, target)
-        else:
-            seed = torch.randint(2**62, (), device='cpu') if training else None
-            merge = soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel)
-        return merge_regions(partition, *merge)
+            most = min(target, int(height * width), partition.max_regions or target)
+            rows = None if partition.max_regions is None else min(len(size), len(partition) * most)
+            return replace(merge_regions(partition, *hard_merge(images, labels, offsets, size, target), rows), max_regions=most)
+        seed = torch.randint(2**62, (), device='cpu') if training else None
+        return merge_regions(
+            partition, *soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel))
 
 
-def merge_regions(partition: Partition, parent: Tensor, offsets: Tensor) -> Partition:
+def merge_regions(partition: Partition, parent: Tensor, offsets: Tensor, rows: int | None = None) -> Partition:
     """Unite regions; means are weighted by size and stay differentiable. ``color`` is left for the caller to predict anew.
 
     Args:
         partition: The regions.
         parent: ``[R]`` int32, row of each region in the result, canonical, not mixing images.
         offsets: ``[B + 1]`` int32, first row of each image in the result.
+        rows: Rows of the result, at least as many as it has regions; by default just as many.
     """
-    labels, size, bbox = unite_regions(partition.labels, partition.offsets, partition.size, partition.bbox, parent, offsets)
+    labels, size, bbox = unite_regions(partition.labels, partition.offsets, partition.size, partition.bbox, parent, offsets, rows)
     mean = united_mean(partition.mean, partition.offsets, partition.size, parent, size, labels[0].numel())
-    return replace(partition, labels=labels, num_regions=offsets.diff(), offsets=offsets, bbox=bbox, size=size, mean=mean)
+    counts = offsets.diff()
+    if rows is not None:  # the counts of regions that did not fit stay negative
+        counts = torch.minimum(counts, partition.num_regions)
+    return replace(partition, labels=labels, num_regions=counts, offsets=offsets, bbox=bbox, size=size, mean=mean)

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from dht_mm.ops import Hierarchy, build_hierarchy, build_partition, check_options, exact_linear, tree_mean
+from dht_mm.ops import Hierarchy, build_fixed_hierarchy, build_hierarchy, check_options, exact_linear, tree_mean
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition
 
@@ -34,9 +34,12 @@ class DHTTokenizer(BaseModule):
         min_regions: An image with at most this many regions is not merged further.
         token_budget: ``None``, or ``dict(mode='soft'|'hard', train=T|None, test=T|None)``, see :class:`TokenBudget`.
         norm_eval: Whether batch norm uses its running statistics in training too.
-        capacity: Rows of the partition's packed fields, for CUDA graphs and export: nothing then depends on how many regions there are
-            or waits for a GPU. For the regions of a whole batch; rows that none needs have size 0, and ``num_regions`` is -1 where they
-            do not fit or, on a GPU, the images are not finite. Such a tokenizer has no gradient and no token budget.
+        capacity: Regions of a whole batch that there is room for before the token budget, for CUDA graphs and export: no shape then
+            depends on how many regions there are, and nothing waits for a GPU, in training and evaluation. The partition's packed fields
+            have this many rows, or those of a hard budget if that is less: a soft one cannot be promised. Rows that no region needs are
+            zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not finite,
+            ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then NaN, so that no step of an
+            optimiser can take them for a result.
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE)``.
 
     Raises:
@@ -57,8 +60,8 @@ class DHTTokenizer(BaseModule):
         if not (token_budget is None or isinstance(token_budget, dict)):
             raise TypeError(f'token_budget must be a dict or None, got {token_budget!r}')
         self.token_budget = None if token_budget is None else TokenBudget(**token_budget)
-        if capacity is not None and token_budget is not None:
-            raise ValueError(f'capacity must be None with a token_budget, got {capacity!r}')
+        if capacity is not None and self.token_budget is not None and self.token_budget.mode == 'soft':
+            raise ValueError(f"capacity must be None with a token_budget of mode='soft', which has no most regions, got {capacity!r}")
         self.norm_eval, self.capacity = norm_eval, capacity
         self.projection = FeatureProjection(in_channels, hidden_channels)
         self.color = nn.Linear(hidden_channels, in_channels)
@@ -97,44 +100,43 @@ class DHTTokenizer(BaseModule):
         """
         check_images(images, self.in_channels)
         with _without_autocast(images.device.type):
-            if self.capacity is not None:
-                return self._fixed_partition(images)
-            features, hierarchy = self._hierarchy(images)
+            features, hierarchy = self._hierarchy(images, self.capacity)
             mean = hierarchy.mean
             if torch.is_grad_enabled():
                 mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],
                                  compactness=self.options['compactness'])
             partition = Partition(hierarchy.labels, hierarchy.num_regions, hierarchy.offsets, hierarchy.bbox, hierarchy.size, mean,
-                                  self._color(mean))
+                                  color=mean, max_regions=self._max_regions(images))
             if self.token_budget is not None:
+                if self.token_budget.mode == 'soft':
+                    partition = self._colored(partition)
                 partition = self.token_budget.merge(partition, _widen(images), self.training, self.options['kernel'])
-                partition = replace(partition, color=self._color(partition.mean))
-        return partition
+            if self.capacity is not None and torch.is_grad_enabled():
+                failed = partition.num_regions[:1, None] < 0
+                partition = replace(partition, mean=partition.mean.masked_fill(failed, torch.nan))
+            return self._colored(partition)
 
     def hierarchy(self, images: Tensor) -> Hierarchy:
         """All levels of the hierarchy of ``[B, C, H, W]`` images, before any token budget; without gradient."""
         check_images(images, self.in_channels)
         with torch.no_grad(), _without_autocast(images.device.type):
-            return self._hierarchy(images)[1]
+            return self._hierarchy(images, None)[1]
 
-    def _hierarchy(self, images: Tensor) -> tuple[Tensor, Hierarchy]:
-        features = self._features(images)
-        return features, build_hierarchy(features, *self._self_edge(), **self.options)
+    def _hierarchy(self, images: Tensor, capacity: int | None) -> tuple[Tensor, Hierarchy]:
+        features = self.projection(_widen(images))
+        if capacity is None:
+            return features, build_hierarchy(features, *self._self_edge(), **self.options)
+        return features, build_fixed_hierarchy(features, *self._self_edge(), capacity, **self.options)
 
-    def _fixed_partition(self, images: Tensor) -> Partition:
-        if self.training:
-            raise ValueError(f'capacity must be None in training, got {self.capacity}')
-        fields = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
-        return Partition(*fields, color=self._color(fields[-1]))
-
-    def _features(self, images: Tensor) -> Tensor:
-        return self.projection(_widen(images))
+    def _max_regions(self, images: Tensor) -> int | None:
+        return None if self.capacity is None else min(self.capacity, int(images.shape[2] * images.shape[3]))
 
     def _self_edge(self) -> tuple[Tensor, Tensor]:
         return self.self_edge.weight[0], self.self_edge.bias[0]
 
-    def _color(self, mean: Tensor) -> Tensor:
-        return exact_linear(mean, self.color.weight, self.color.bias)
+    def _colored(self, partition: Partition) -> Partition:
+        used = None if self.capacity is None else partition.offsets[-1]
+        return replace(partition, color=exact_linear(partition.mean, self.color.weight, self.color.bias, used))
 
 
 def _widen(images: Tensor) -> Tensor:

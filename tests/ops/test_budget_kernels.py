@@ -146,7 +146,8 @@ def test_repetition_and_threads_change_no_bit(device: str, other_threads: Callab
 @needs_library
 def test_layout_and_integer_width_change_no_bit(device: str):
     image, partition = (case.to(device) for case in random_case(batch=2, height=20, width=30, seeds=60))
-    wide = Partition(**{name: value.long() if not value.is_floating_point() else value for name, value in vars(partition).items()})
+    wide = Partition(**{name: value.long() if isinstance(value, Tensor) and not value.is_floating_point() else value
+                        for name, value in vars(partition).items()})
     with use_backend('ext'):
         assert bits(merge(image.to(memory_format=torch.channels_last), wide, 7)) == bits(merge(image, partition, 7))
 
@@ -169,15 +170,15 @@ def arguments(device: str) -> dict[str, tuple]:
     size = unite_regions(*packing, partition.bbox, parent, offsets)[1]
     return dict(
         hard_merge=(image, *packing, 4), soft_merge=(*packing, partition.bbox, partition.color, 4, None, 'gaussian'),
-        unite_regions=(*packing, partition.bbox, parent, offsets),
+        unite_regions=(*packing, partition.bbox, parent, offsets, None), unite_to_rows=(*packing, partition.bbox, parent, offsets, 20),
         united_mean=(partition.mean.clone().requires_grad_(), *packing[1:], parent, size, image[0, 0].numel()))
 
 
 @each_backend
-@pytest.mark.parametrize('name', ['hard_merge', 'soft_merge', 'unite_regions', 'united_mean'])
+@pytest.mark.parametrize('name', ['hard_merge', 'soft_merge', 'unite_regions', 'unite_to_rows', 'united_mean'])
 def test_opcheck(device: str, backend: str, name: str):
     with use_backend(backend):
-        torch.library.opcheck(getattr(torch.ops.dht_mm, name).default, arguments(device)[name])
+        torch.library.opcheck(getattr(torch.ops.dht_mm, name.replace('to_rows', 'regions')).default, arguments(device)[name])
 
 
 @needs_library

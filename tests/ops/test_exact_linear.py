@@ -67,7 +67,14 @@ def test_only_what_is_wanted_gets_a_gradient_in_its_own_dtype(wanted: int):
 @pytest.mark.parametrize('backend', ['torch', pytest.param('ext', marks=needs_library)])
 def test_opcheck(device: str, backend: str):
     with use_backend(backend):
-        torch.library.opcheck(torch.ops.dht_mm.exact_linear.default, tuple(leaf.to(device).requires_grad_() for leaf in arguments()))
+        torch.library.opcheck(torch.ops.dht_mm.exact_linear.default, (
+            *(leaf.to(device).requires_grad_() for leaf in arguments()), torch.tensor(30, device=device).int()))
+
+
+@pytest.mark.parametrize('used', [torch.tensor(3), torch.tensor([3]).int()])
+def test_a_count_of_another_kind_is_refused(used: torch.Tensor):
+    with pytest.raises(ValueError, match=r'used must be an int32 \[\], got torch.int'):
+        exact_linear(*arguments(), used)
 
 
 @pytest.mark.parametrize('shapes', [

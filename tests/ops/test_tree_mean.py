@@ -28,7 +28,9 @@ def every_node(found: Hierarchy, features: Tensor) -> Hierarchy:
     """As if all nodes were selected and not only the best: the gradient of whole images runs through all levels."""
     pixels = features.detach().movedim(1, -1).flatten(0, 2)
     node = torch.arange(len(found.parent), dtype=torch.int32)
-    return found._replace(node=node, mean=torch.cat([pixels, found.node_mean]))
+    size = torch.cat([torch.ones(len(pixels), dtype=torch.int32), found.node_size])
+    offsets = found.offsets.new_zeros(len(found.offsets)).index_fill(0, torch.tensor(len(features)), len(node))
+    return found._replace(node=node, size=size, offsets=offsets, mean=torch.cat([pixels, found.node_mean]))
 
 
 def winning_self_edges(found: Hierarchy) -> int:

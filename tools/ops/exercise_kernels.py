@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dht_mm.embedding import RegionEmbedding
 from dht_mm.features import RegionFeatures
-from dht_mm.ops import build_partition, pool_cells, use_backend
+from dht_mm.ops import pool_cells, region_pixels, use_backend
 from dht_mm.tokenizer import DHTTokenizer, mean_shift
 
 # Batch, image channels, feature channels, height and width: the channels with kernels of their own and others; several levels; a line.
@@ -45,6 +45,20 @@ def exercise(images: Tensor, hidden_channels: int, budget: dict | None, norm_eva
         tokenizer.eval()(images)
 
 
+def exercise_fixed(images: Tensor, hidden_channels: int, budget: dict | None, capacity: int) -> None:
+    """A training step of a tokenizer of a fixed capacity and mean injection, forward and backward; then evaluation."""
+    channels = images.shape[1]
+    tokenizer = DHTTokenizer(channels, hidden_channels, compactness=0.01, token_budget=budget, capacity=capacity).to(images.device)
+    partition = tokenizer.train()(images)
+    if not images.is_cuda and (partition.num_regions < 0).any():
+        return  # on a CPU the operators on regions refuse labels without a row
+    shift = mean_shift(images, partition)
+    samples, mask = region_pixels(images, partition.labels, partition.offsets, partition.bbox, 8, shift)
+    (samples.square().sum() + mask.sum()).backward()
+    with torch.no_grad():
+        tokenizer.eval()(images)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -56,8 +70,9 @@ def main() -> None:
             for budget in BUDGETS:
                 for norm_eval in (True, False):
                     exercise(images.requires_grad_(norm_eval), hidden, budget, norm_eval)
-            features = photograph_like(batch, hidden, height, width).to(device)
-            build_partition(features, torch.zeros(hidden, device=device), torch.zeros((), device=device), batch * height * width)
+            for budget in (BUDGETS[0], BUDGETS[2]):
+                for capacity in (batch * height * width, 1):  # room for all regions, and too little
+                    exercise_fixed(images.detach(), hidden, budget, capacity)
             print(f'{batch} images of {height} x {width} with {channels} and {hidden} channels: done', flush=True)
     if device.startswith('cuda'):
         torch.cuda.synchronize()

@@ -20,13 +20,14 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
       "int min_regions) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "
       "Tensor, Tensor)");
   m.def(
-      "build_partition(Tensor features, Tensor slope, Tensor bias, int kernel, float compactness, int criterion, float iota, "
-      "int min_regions, int capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "build_fixed_hierarchy(Tensor features, Tensor slope, Tensor bias, int kernel, float compactness, int criterion, float iota, "
+      "int min_regions, int capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "
+      "Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "tree_mean_backward(Tensor grad, Tensor features, Tensor slope, Tensor bias, Tensor node, Tensor parent, Tensor pick, "
+      "tree_mean_backward(Tensor grad, Tensor features, Tensor slope, Tensor bias, Tensor offsets, Tensor node, Tensor parent, Tensor pick, "
       "Tensor node_mean, Tensor node_variance, Tensor node_size, Tensor node_bbox, Tensor node_alpha, Tensor level_starts, "
       "float compactness) -> (Tensor, Tensor, Tensor)");
-  m.def("exact_linear(Tensor rows, Tensor weight, Tensor bias) -> Tensor");
+  m.def("exact_linear(Tensor rows, Tensor weight, Tensor bias, Tensor? used) -> Tensor");
   m.def("region_mean(Tensor features, Tensor labels, Tensor offsets, Tensor size) -> Tensor");
   m.def(
       "region_pixels(Tensor image, Tensor labels, Tensor offsets, Tensor bbox, Tensor? shift, int patch_size) -> (Tensor, Tensor)");

@@ -217,4 +217,4 @@ def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, kernel: str, 
         torch.cat([level.box for level in merged], 1).T.contiguous().int(),
         torch.cat([level.score for level in merged]),
         torch.cat([level.alpha for level in merged]),
-        torch.tensor(starts))
+        torch.tensor(starts, device=node.device))

@@ -15,6 +15,17 @@ def image_of_rows(offsets: Tensor, total_regions: int) -> Tensor:
     return torch.bucketize(rows, offsets[1:-1], right=True)
 
 
+def used_rows(offsets: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
+    """Fields of a fixed length without the rows of no region. Waits for the device."""
+    used = int(offsets[-1])
+    return tuple(field[:used] for field in fields)
+
+
+def fill_rows(field: Tensor, total: int, value: float = 0) -> Tensor:
+    """A field with rows of ``value`` behind it, ``total`` rows in all."""
+    return field if len(field) == total else torch.cat([field, field.new_full((total - len(field), *field.shape[1:]), value)])
+
+
 def paint(rows: Tensor, labels: Tensor, offsets: Tensor) -> Tensor:
     """``[R, D]`` rows of regions to ``[B, D, H, W]`` pixels."""
     # index_select, since the backward of plain indexing is much slower

@@ -24,6 +24,6 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     terms = (size[:, None].double() * mean.double() * power_of_two(bits)[image, None]).round().long()
     sums = terms.new_zeros(len(united_size), mean.shape[1]).index_add_(0, rows, terms)
     back = torch.ones_like(united_size, dtype=torch.float64).index_copy_(0, rows, power_of_two(-bits)[image])
-    united = (sums.double() * back[:, None] / united_size[:, None]).to(mean.dtype)
+    united = (sums.double() * back[:, None] / united_size.clamp_min(1)[:, None]).to(mean.dtype)
     alone = (size == united_size[rows]).nonzero().squeeze(1)
     return united.index_copy_(0, rows[alone], mean[alone])

@@ -139,9 +139,11 @@ std::tuple<Tensor, Tensor> region_pixels_cpu(const Tensor& image, const Tensor& 
   const int64_t total = crop.regions.total, points = patch_size * patch_size;
   const Tensor samples = empty_on(image, {total, crop.channels, patch_size, patch_size}, ScalarType::Float);
   const Tensor mask = empty_on(image, {total, 1, patch_size, patch_size}, ScalarType::Float);
+  clear_rows(crop.regions, samples);
+  clear_rows(crop.regions, mask);
   torch::stable::parallel_for(0, total, 8, [&](int64_t begin, int64_t end) {
     Scratch scratch;
-    for (int64_t row = begin; row < end; ++row)
+    for (int64_t row = begin; row < end && row < crop.regions.offsets[crop.regions.batch]; ++row)
       sample_region(crop, data<float>(image), shift ? data<float>(*shift) : nullptr, row, scratch,
                     mutable_data<float>(samples) + row * crop.channels * points, mutable_data<float>(mask) + row * points);
   });
@@ -155,6 +157,7 @@ Tensor region_pixels_backward_cpu(const Tensor& grad, const Tensor& labels, cons
   const int64_t channels = crop.channels, values = channels * grad.size(2) * grad.size(3);
   const Tensor gradient = per_region ? empty_on(grad, {regions.total, channels}, ScalarType::Float)
                                      : empty_on(grad, {regions.batch, channels, regions.height, regions.width}, ScalarType::Float);
+  if (per_region) clear_rows(regions, gradient);
   std::vector<int64_t> sums((per_region ? regions.total : regions.batch * regions.num_pixels) * channels);
   for_each_image(regions, [&](int64_t image) {
     const int64_t begin = regions.offsets[image], count = num_regions(regions, image);

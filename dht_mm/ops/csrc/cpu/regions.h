@@ -30,6 +30,12 @@ inline void check_rows(const Regions& regions) {
                   regions.offsets[regions.batch]);
 }
 
+// Zeros in the rows of no region.
+inline void clear_rows(const Regions& regions, const Tensor& rows) {
+  const int64_t values = regions.total > 0 ? rows.numel() / regions.total : 0;
+  std::fill(mutable_data<float>(rows) + regions.offsets[regions.batch] * values, mutable_data<float>(rows) + rows.numel(), 0.0f);
+}
+
 // Calls `work(image)` for every image, images in parallel.
 template <class Work>
 void for_each_image(const Regions& regions, const Work& work) {

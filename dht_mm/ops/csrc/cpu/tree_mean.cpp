@@ -104,19 +104,22 @@ void pull(const Tree& tree, Gradients& gradients, int64_t u, bool by_size) {
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> tree_mean_backward_cpu(
-    const Tensor& grad, const Tensor& features, const Tensor& slope, const Tensor& bias, const Tensor& node, const Tensor& parent,
-    const Tensor& pick, const Tensor& node_mean, const Tensor& node_variance, const Tensor& node_size, const Tensor& node_bbox,
+    const Tensor& grad, const Tensor& features, const Tensor& slope, const Tensor& bias, const Tensor& offsets, const Tensor& node,
+    const Tensor& parent, const Tensor& pick, const Tensor& node_mean, const Tensor& node_variance, const Tensor& node_size, const Tensor& node_bbox,
     const Tensor& node_alpha, const Tensor& level_starts, double compactness) {
   const int64_t batch = features.size(0), height = features.size(2), width = features.size(3), pixels = batch * height * width;
   const int d = static_cast<int>(features.size(1));
   const Tree tree{data<float>(features), data<float>(slope), data<float>(bias), data<float>(node_mean), data<float>(node_variance),
                   data<int32_t>(parent), data<int32_t>(pick), data<int32_t>(node_size), data<Box>(node_bbox), data<double>(node_alpha),
                   pixels, height * width, width, d, compactness};
-  const int64_t nodes = parent.size(0), levels = level_starts.size(0) - 1;
-  Gradients gradients{std::vector<double>(nodes * d), std::vector<double>((nodes - pixels) * d), std::vector<double>(d)};
-  for (int64_t r = 0; r < node.size(0); ++r)
-    for (int c = 0; c < d; ++c) gradients.mean[data<int32_t>(node)[r] * int64_t(d) + c] += data<float>(grad)[r * d + c];
+  // A hierarchy of a fixed length repeats its end, and has no node at all where the regions did not fit.
   const int64_t* starts = data<int64_t>(level_starts);
+  int64_t levels = level_starts.size(0) - 1;
+  while (levels > 0 && starts[levels - 1] == starts[levels]) --levels;
+  const int64_t nodes = std::max(starts[levels], pixels), regions = data<int32_t>(offsets)[batch];
+  Gradients gradients{std::vector<double>(nodes * d), std::vector<double>((nodes - pixels) * d), std::vector<double>(d)};
+  for (int64_t r = 0; r < regions; ++r)
+    for (int c = 0; c < d; ++c) gradients.mean[data<int32_t>(node)[r] * int64_t(d) + c] += data<float>(grad)[r * d + c];
   for (int64_t level = levels - 2; level >= 0; --level)
     for (int64_t u = starts[level]; u < starts[level + 1]; ++u) pull(tree, gradients, u, level == levels - 2);
 

@@ -228,7 +228,7 @@ struct TableMemory {
 
   TableMemory(const Tensor& like, int64_t regions, cudaStream_t stream)
       : keys(empty_on(like, {edge_capacity(regions)}, ScalarType::Long)),
-        lengths(torch::stable::new_zeros(like, {edge_capacity(regions)}, ScalarType::Int)),
+        lengths(zeros_on(like, {edge_capacity(regions)}, ScalarType::Int)),
         costs(empty_on(like, {edge_capacity(regions)}, ScalarType::Int)) {
     check(cudaMemsetAsync(keys.data_ptr(), 0xFF, edge_capacity(regions) * sizeof(uint64_t), stream), "clearing edges");
     check(cudaMemsetAsync(costs.data_ptr(), 0xFF, edge_capacity(regions) * sizeof(uint32_t), stream), "clearing edges");
@@ -247,10 +247,11 @@ std::tuple<Tensor, Tensor> hard_merge_cuda(const Tensor& image, const Tensor& la
   const Regions regions = regions_of(labels, offsets, size.size(0));
   const int32_t channels = static_cast<int32_t>(image.size(1));
   const Tensor parent = empty_on(labels, {regions.total}, ScalarType::Int);
-  const Tensor merged = torch::stable::new_zeros(labels, {regions.batch + int64_t(1)}, ScalarType::Int);
+  const Tensor merged = zeros_on(labels, {regions.batch + int64_t(1)}, ScalarType::Int);
   if (regions.batch == 0) return {parent, merged};
   const cudaStream_t stream = current_stream(image);
-  const Tensor moments = torch::stable::new_zeros(image, {regions.total, num_moments(channels)}, ScalarType::Long);
+  check(cudaMemsetAsync(parent.data_ptr(), 0xFF, regions.total * sizeof(int32_t), stream), "clearing the rows of no region");
+  const Tensor moments = zeros_on(image, {regions.total, num_moments(channels)}, ScalarType::Long);
   const Tensor longs = empty_on(image, {3, regions.total}, ScalarType::Long), ints = empty_on(image, {5, regions.total}, ScalarType::Int);
   const Tensor counts = empty_on(image, {regions.batch}, ScalarType::Int);
   const TableMemory edges(image, regions.total, stream), next(image, regions.total, stream);

@@ -1,8 +1,9 @@
-// CUDA kernels of build_hierarchy and build_partition: a fixed sequence of launches over buffers of estimated capacity. The first reads
+// CUDA kernels of build_hierarchy and its form of a fixed length: a fixed sequence of launches over buffers of some capacity. The first reads
 // its counters back once, at the end; the second never does. The definition is reference/hierarchy.py.
 #include <array>
 #include <tuple>
 
+#include "arena.cuh"
 #include "components.cuh"
 #include "edges.cuh"
 #include "select.cuh"
@@ -15,22 +16,6 @@ int num_levels(int64_t num_pixels) {
   while ((int64_t(1) << (2 * levels)) < num_pixels) ++levels;
   return levels;
 }
-
-// Hands out pieces of one buffer. Laid out twice: the first time without memory, to find the size.
-class Arena {
- public:
-  explicit Arena(char* base) : base_(base) {}
-  template <class T>
-  void give(T*& pointer, int64_t count) {
-    pointer = reinterpret_cast<T*>(base_ + used_);
-    used_ += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
-  }
-  int64_t used() const { return used_; }
-
- private:
-  char* base_;
-  int64_t used_ = 0;
-};
 
 // How many nodes, parents of one level and edges fit.
 struct Capacity {
@@ -67,7 +52,6 @@ Call call_of(const Tensor& features, const Tensor& slope, const Tensor& bias, in
            static_cast<int32_t>(std::min<int64_t>(min_regions, INT32_MAX))}};
 }
 
-using Partition = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 class Run {
@@ -102,15 +86,16 @@ class Run {
   // Packs what there probably is and waits for the counters. Returns whether the forest fitted; then `hierarchy` has the result.
   bool read_back();
   Result hierarchy();
-  // The partition in packed fields of a fixed number of rows.
-  Partition partition(int64_t capacity) {
+  // The same in fields of a fixed length.
+  Result fixed_hierarchy(int64_t capacity) {
     const Packed packed = pack(capacity);
-    return {packed.labels, packed.num_regions, packed.offsets, packed.bbox, packed.size, packed.mean};
+    return {packed.labels, packed.num_regions, packed.offsets, packed.node, packed.bbox, packed.size, packed.mean, parent_,
+            pick_, mean_, variance_, size_, box_, score_, alpha_, packed.level_starts};
   }
 
  private:
   struct Packed {
-    Tensor labels, num_regions, offsets, node, bbox, size, mean;
+    Tensor labels, num_regions, offsets, node, bbox, size, mean, level_starts;
   };
 
   // Places the scratch buffers; those that start out as zero come first. Returns how many bytes these are.
@@ -279,9 +264,10 @@ Run::Packed Run::pack(int64_t capacity) {
                       empty_on(like_, {shape_.batch}, ScalarType::Int), empty_on(like_, {shape_.batch + 1}, ScalarType::Int),
                       empty_on(like_, {capacity}, ScalarType::Int),
                       empty_on(like_, {capacity, 4}, ScalarType::Int), empty_on(like_, {capacity}, ScalarType::Int),
-                      empty_on(like_, {capacity, shape_.channels}, ScalarType::Float)};
+                      empty_on(like_, {capacity, shape_.channels}, ScalarType::Float), empty_on(like_, {levels_ + 3}, ScalarType::Long)};
   const Regions regions{mutable_data<int32_t>(packed.labels), mutable_data<int32_t>(packed.num_regions), mutable_data<int32_t>(packed.offsets),
-                        mutable_data<int32_t>(packed.node), mutable_data<Box>(packed.bbox), mutable_data<int32_t>(packed.size), mutable_data<float>(packed.mean), capacity};
+                        mutable_data<int32_t>(packed.node), mutable_data<Box>(packed.bbox), mutable_data<int32_t>(packed.size), mutable_data<float>(packed.mean),
+                        mutable_data<int64_t>(packed.level_starts), levels_ + 3, capacity};
   launch(open_regions, std::max<int64_t>(capacity, shape_.batch + 1), shape_, counters_, outcome_, regions);
   launch(write_regions, level_work(1), forest_, shape_, counters_, outcome_, regions);
   launch(paint_labels, shape_.pixels, forest_, shape_, counters_, outcome_, regions);
@@ -291,12 +277,10 @@ Run::Packed Run::pack(int64_t capacity) {
 Result Run::hierarchy() {
   const int64_t nodes = host_.level_start[levels_ + 2], merged = nodes - shape_.pixels, count = host_.num_regions, d = shape_.channels;
   const Packed packed = count <= guess_.size.size(0) ? guess_ : pack(count);
-  const Tensor starts = torch::stable::empty({levels_ + 3}, ScalarType::Long);
-  for (int level = 0; level < levels_ + 3; ++level) mutable_data<int64_t>(starts)[level] = host_.level_start[level];
   return {packed.labels, packed.num_regions, packed.offsets, beginning_of(packed.node, {count}), beginning_of(packed.bbox, {count, 4}),
           beginning_of(packed.size, {count}), beginning_of(packed.mean, {count, d}), beginning_of(parent_, {nodes}), beginning_of(pick_, {nodes}),
           beginning_of(mean_, {merged, d}), beginning_of(variance_, {merged, d}), beginning_of(size_, {merged}),
-          beginning_of(box_, {merged, 4}), beginning_of(score_, {merged}), beginning_of(alpha_, {merged}), starts};
+          beginning_of(box_, {merged, 4}), beginning_of(score_, {merged}), beginning_of(alpha_, {merged}), packed.level_starts};
 }
 
 }  // namespace
@@ -312,16 +296,18 @@ Result build_hierarchy_cuda(const Tensor& features, const Tensor& slope, const T
   STD_TORCH_CHECK(false, "the hierarchy has more regions than 32-bit buffers can hold");
 }
 
-Partition build_partition_cuda(const Tensor& features, const Tensor& slope, const Tensor& bias, int64_t kernel, double compactness,
-                               int64_t criterion, double iota, int64_t min_regions, int64_t capacity) {
+Result build_fixed_hierarchy_cuda(const Tensor& features, const Tensor& slope, const Tensor& bias, int64_t kernel, double compactness,
+                                  int64_t criterion, double iota, int64_t min_regions, int64_t capacity) {
   const torch::stable::accelerator::DeviceGuard guard(features.get_device_index());
   const Call call = call_of(features, slope, bias, kernel, compactness, criterion, iota, min_regions);
-  return Run(call, capacity_for(call.shape, 1.0)).partition(capacity);
+  Capacity room = capacity_for(call.shape, 1.0);
+  room.nodes = call.shape.pixels * 13 / 10 + kMaxLevels * call.shape.batch;  // as node_capacity in fixed_hierarchy.py has it
+  return Run(call, room).fixed_hierarchy(capacity);
 }
 
 }  // namespace dht
 
 STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CUDA, m) {
   m.impl("build_hierarchy", TORCH_BOX(&dht::build_hierarchy_cuda));
-  m.impl("build_partition", TORCH_BOX(&dht::build_partition_cuda));
+  m.impl("build_fixed_hierarchy", TORCH_BOX(&dht::build_fixed_hierarchy_cuda));
 }

@@ -16,7 +16,7 @@ constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 1056;  // eight blocks on each of 132 multiprocessors
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
 
-inline int blocks_for(int64_t work) {
+__host__ __device__ inline int blocks_for(int64_t work) {
   const int64_t blocks = (work + kThreads - 1) / kThreads;
   return static_cast<int>(blocks < 1 ? 1 : blocks > kMaxBlocks ? kMaxBlocks : blocks);
 }

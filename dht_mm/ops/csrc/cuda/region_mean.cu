@@ -34,7 +34,7 @@ __global__ void divide_by_size(Regions regions, int32_t channels, const float* l
   for (int64_t i = grid_thread(); i < regions.total * channels; i += grid_size()) {
     const int64_t row = i / channels;
     const FixedPoint units = fixed_point(largest[image_of(regions, row)], regions.num_pixels);
-    mean[i] = static_cast<float>(static_cast<double>(sums[i]) * units.back / size[row]);
+    mean[i] = size[row] > 0 ? static_cast<float>(static_cast<double>(sums[i]) * units.back / size[row]) : 0.0f;
   }
 }
 

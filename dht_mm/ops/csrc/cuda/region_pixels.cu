@@ -45,6 +45,12 @@ __device__ __forceinline__ Taps taps_at(const Region& region, int32_t width, con
 __global__ void sample_regions(Crop crop, Divider across, const float* image, const float* shift, float* samples, float* mask) {
   const int64_t row = blockIdx.x, plane = crop.regions.num_pixels;
   const int32_t points = crop.points * crop.points;
+  if (row >= used_rows(crop.regions)) {
+    const float nothing = used_rows(crop.regions) > 0 ? 0.0f : nanf("");  // where the regions did not fit, nobody shall train on zeros
+    for (int32_t i = threadIdx.x; i < points; i += blockDim.x) mask[row * points + i] = 0.0f;
+    for (int32_t i = threadIdx.x; i < points * crop.channels; i += blockDim.x) samples[row * crop.channels * points + i] = nothing;
+    return;
+  }
   const Region region = region_of(crop, row, image_of_warp(crop.regions, row));
   const int32_t* labels = crop.regions.labels + region.image * plane;
   const float *map = image + int64_t(region.image) * crop.channels * plane, *shifts = shift + (row - region.label) * crop.channels;
@@ -157,7 +163,7 @@ __global__ void __launch_bounds__(128, 8)
     spread_gradients(Crop crop, Tile tile, const float* grad, const float* largest, bool per_region, int64_t* sums) {
   extern __shared__ double memory[];
   const int64_t row = grid_thread() / 32, points = int64_t(crop.points) * crop.points;
-  if (row >= crop.regions.total) return;
+  if (row >= used_rows(crop.regions)) return;
   const Region region = region_of(crop, row, image_of_warp(crop.regions, row));
   const int64_t first_pixel = region.image * crop.regions.num_pixels, first_target = per_region ? row - region.label : first_pixel;
   const auto count = static_cast<int32_t>(per_region ? num_regions(crop.regions, region.image) : crop.regions.num_pixels);

@@ -30,10 +30,14 @@ __device__ __forceinline__ int64_t first_pixel(const Regions& regions, const Col
   return column.image * regions.num_pixels + int64_t(column.y) * regions.width + column.x;
 }
 
-// Row of a label in the packed fields.
+// Rows of the packed fields that regions have; further ones are of no region. None has one where the regions did not fit.
+__device__ __forceinline__ int64_t used_rows(const Regions& regions) { return regions.offsets[regions.batch]; }
+
+// Row of a label in the packed fields. Where the regions did not fit, every label and every row is 0.
 __device__ __forceinline__ int64_t row_of(const Regions& regions, int64_t image, int32_t label) {
   const int32_t first = regions.offsets[image];
-  assert(label >= 0 && label < regions.offsets[image + 1] - first && first + int64_t(label) < regions.total);
+  assert(label >= 0 && first + int64_t(label) < regions.total);
+  assert(label < regions.offsets[image + 1] - first || (label == 0 && used_rows(regions) == 0));
   return first + int64_t(label);
 }
 

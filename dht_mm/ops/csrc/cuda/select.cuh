@@ -158,6 +158,8 @@ struct Regions {
   Box* box;              // [R]
   int32_t* size;         // [R]
   float* mean;           // [R, d]
+  int64_t* level_starts; // [num_starts]
+  int32_t num_starts;
   int64_t capacity;
 };
 
@@ -166,7 +168,7 @@ __device__ __forceinline__ bool fits(const Counters* counters, const Regions& re
   return !counters->overflow && !counters->not_finite && counters->num_regions <= regions.capacity;
 }
 
-// Starts the sums of the regions. Rows that no region needs stay at zero; counts are -1 and offsets 0 where there is no result.
+// Starts the sums of the regions. Rows that no region needs stay at zero; counts are -1, offsets and starts 0 where there is no result.
 __global__ void open_regions(Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
   wait_for_previous();
   const bool good = fits(counters, regions);
@@ -182,6 +184,7 @@ __global__ void open_regions(Shape shape, const Counters* counters, Outcome outc
     regions.offsets[i] = good ? outcome.image_start[i] : 0;
     if (i < shape.batch) regions.num_regions[i] = good ? outcome.image_start[i + 1] - outcome.image_start[i] : -1;
   }
+  for (int64_t i = grid_thread(); i < regions.num_starts; i += grid_size()) regions.level_starts[i] = good ? counters->level_start[i] : 0;
 }
 
 __device__ __forceinline__ void write_node(const Forest& forest, const Shape& shape, int32_t node, int64_t region, const Regions& regions) {

@@ -4,6 +4,7 @@
 
 #include "../common/tree_gradient.h"
 
+#include "arena.cuh"
 #include "fixed_point.cuh"
 #include "row_pieces.cuh"
 
@@ -15,6 +16,7 @@ struct Tree {
   const int32_t *parent, *pick, *size;
   const Box* box;
   const double* alpha;
+  const int64_t* starts;  // first node of each level, and their end: 0 where there is no hierarchy
   int64_t pixels;
   int32_t num_pixels, width, channels;
   double compactness;
@@ -28,6 +30,19 @@ struct Gradients {
   uint32_t* largest;        // bits of the largest term, of the start and then of each level
   double* self_terms;       // [d + 1, cells] to slope and bias
   float* pixels;            // [pixels, d], the result
+};
+
+// Nodes of a level.
+struct Level {
+  int64_t begin, end;
+};
+
+__device__ __forceinline__ Level level_of(const Tree& tree, int level) { return {tree.starts[level], tree.starts[level + 1]}; }
+
+// The gradient to the means of the regions, of which the device knows how many there are, and the nodes that they selected.
+struct Selected {
+  const float* grad;
+  const int32_t *node, *count;
 };
 
 template <int D>
@@ -105,35 +120,40 @@ __device__ __forceinline__ void note_largest(uint32_t* largest, uint32_t high) {
 
 __device__ __forceinline__ uint32_t high_magnitude(double x) { return static_cast<uint32_t>(__double2hiint(x)) & 0x7FFFFFFFu; }
 
-__global__ void largest_gradient(const float* grad, int64_t count, uint32_t* largest) {
+// Also clears the sums of all nodes.
+__global__ void largest_gradient(Tree tree, Gradients gradients, Selected selected, int levels) {
+  const int64_t values = (tree.starts[levels] - tree.pixels) * tree.channels, count = int64_t(*selected.count) * tree.channels;
+  for (int64_t i = grid_thread(); i < values; i += grid_size()) gradients.sums[i] = 0;
   uint32_t high = 0;
-  for (int64_t i = grid_thread(); i < count; i += grid_size()) high = max(high, high_magnitude(widen(grad[i])));
-  note_largest(largest, high);
+  for (int64_t i = grid_thread(); i < count; i += grid_size()) high = max(high, high_magnitude(widen(selected.grad[i])));
+  note_largest(gradients.largest, high);
 }
 
 // The gradient of every region goes to the node that it selected; several regions can share one. Pixels follow in the end.
-__global__ void start_nodes(Tree tree, Gradients gradients, const float* grad, const int32_t* node, int64_t regions) {
-  const int d = tree.channels;
+__global__ void start_nodes(Tree tree, Gradients gradients, Selected selected) {
+  const int64_t d = tree.channels, count = *selected.count * d;
   const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), tree.num_pixels);
-  for (int64_t i = grid_thread(); i < regions * d; i += grid_size()) {
-    const int64_t row = i / d, above = node[row] - tree.pixels;
-    if (above >= 0) add_atomically(gradients.sums + above * d + (i - row * d), round_to_int64(widen(grad[i]) * unit.forward));
+  for (int64_t i = grid_thread(); i < count; i += grid_size()) {
+    const int64_t row = i / d, above = selected.node[row] - tree.pixels;
+    if (above >= 0) add_atomically(gradients.sums + above * d + (i - row * d), round_to_int64(widen(selected.grad[i]) * unit.forward));
   }
 }
 
 // A selected pixel is a region of its own.
-__global__ void add_to_pixels(Tree tree, Gradients gradients, const float* grad, const int32_t* node, int64_t regions) {
-  const int d = tree.channels;
-  for (int64_t i = grid_thread(); i < regions * d; i += grid_size()) {
-    const int64_t row = i / d;
-    if (node[row] < tree.pixels) gradients.pixels[int64_t(node[row]) * d + (i - row * d)] += grad[i];
+__global__ void add_to_pixels(Tree tree, Gradients gradients, Selected selected) {
+  const int64_t d = tree.channels, count = *selected.count * d;
+  for (int64_t i = grid_thread(); i < count; i += grid_size()) {
+    const int64_t row = i / d, node = selected.node[row];
+    if (node < tree.pixels) gradients.pixels[node * d + (i - row * d)] += selected.grad[i];
   }
 }
 
 // The last level has only the gradients of selected regions.
-__global__ void start_roots(Gradients gradients, int64_t begin, int64_t end, int64_t terms) {
-  const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), terms);
-  for (int64_t i = begin + grid_thread(); i < end; i += grid_size()) {
+__global__ void start_roots(Tree tree, Gradients gradients, int level) {
+  const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), tree.num_pixels);
+  const auto [begin, end] = level_of(tree, level);
+  const int64_t first = (begin - tree.pixels) * tree.channels, last = (end - tree.pixels) * tree.channels;
+  for (int64_t i = first + grid_thread(); i < last; i += grid_size()) {
     gradients.mean[i] = static_cast<double>(gradients.sums[i]) * unit.back;
     gradients.variance[i] = 0.0;
   }
@@ -175,10 +195,11 @@ __device__ __forceinline__ uint32_t start_gradients(const Tree& tree, const Grad
   return high;
 }
 
-// Hands gradients of parents on to the regions [begin, end) of a level, and leaves the factors of their picked edges.
+// Hands gradients of parents on to the regions of a level, and leaves the factors of their picked edges.
 template <int D>
-__global__ void pull_regions(Tree tree, Gradients gradients, const uint32_t* start, int64_t begin, int64_t end, bool by_size) {
+__global__ void pull_regions(Tree tree, Gradients gradients, const uint32_t* start, int level, bool by_size) {
   const int64_t d = channels_of<D>(tree);
+  const auto [begin, end] = level_of(tree, level);
   const double back = fixed_point(__uint_as_float(*start), tree.num_pixels).back;
   uint32_t high = 0;
   for (int64_t node = begin + grid_thread(); node < end; node += grid_size()) {
@@ -197,14 +218,17 @@ __global__ void pull_regions(Tree tree, Gradients gradients, const uint32_t* sta
 // Nodes that the threads of a block of push_edges take, each its channels.
 __host__ __device__ inline int nodes_a_block(int channels) { return channels < kThreads ? kThreads / channels : 1; }
 
-// Takes the terms of edges from the nodes that were picked, and adds up those of self edges. A thread keeps to a channel.
+// Takes the terms of edges from the nodes that were picked, and adds up those of self edges. A thread keeps to a channel. As many blocks
+// work as the level has nodes for, since the order of the sums of self edges follows from their number.
 template <int D>
-__global__ void push_edges(Tree tree, Gradients gradients, int64_t begin, int64_t end) {
+__global__ void push_edges(Tree tree, Gradients gradients, int level) {
   const int d = channels_of<D>(tree), nodes = nodes_a_block(d), lanes = min(d, kThreads), lane = threadIdx.x % lanes;
+  const auto [begin, end] = level_of(tree, level);
+  const int blocks = blocks_for((end - begin) * d);
   const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), end - begin);
-  if (threadIdx.x >= nodes * lanes) return;
+  if (threadIdx.x >= nodes * lanes || blockIdx.x >= blocks) return;
   const int64_t cell = int64_t(blockIdx.x) * nodes + threadIdx.x / lanes, cells = int64_t(kMaxBlocks) * nodes;
-  for (int64_t node = begin + cell; node < end; node += int64_t(gridDim.x) * nodes) {
+  for (int64_t node = begin + cell; node < end; node += int64_t(blocks) * nodes) {
     const double factor = gradients.factor[node - begin];
     if (factor == 0.0) continue;
     const int64_t u = node - tree.pixels, v = tree.pick[node] - tree.pixels;
@@ -220,11 +244,13 @@ __global__ void push_edges(Tree tree, Gradients gradients, int64_t begin, int64_
   }
 }
 
-// Adds the sums of rows [begin, end) to the gradients of the means.
-__global__ void settle(Gradients gradients, int64_t begin, int64_t end, int64_t terms) {
-  const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), terms);
+// Adds the sums of a level to the gradients of the means.
+__global__ void settle(Tree tree, Gradients gradients, int level) {
+  const auto [begin, end] = level_of(tree, level);
+  const FixedPoint unit = fixed_point(__uint_as_float(*gradients.largest), end - begin);
   const bool finite = unit.back == unit.back;
-  for (int64_t i = begin + grid_thread(); i < end; i += grid_size()) {
+  const int64_t first = (begin - tree.pixels) * tree.channels, last = (end - tree.pixels) * tree.channels;
+  for (int64_t i = first + grid_thread(); i < last; i += grid_size()) {
     const int64_t sum = gradients.sums[i];
     if (sum != 0 || !finite) gradients.mean[i] += static_cast<double>(sum) * unit.back;
   }
@@ -233,8 +259,10 @@ __global__ void settle(Gradients gradients, int64_t begin, int64_t end, int64_t 
 // Pixels have at most four neighbours that can have picked them, so they gather; first their shares of their parents and the factors of
 // their picked edges.
 template <int D>
-__global__ void __launch_bounds__(kThreads, 4) weigh_pixels(Tree tree, Gradients gradients, double* share, bool by_size) {
+__global__ void __launch_bounds__(kThreads, 4) weigh_pixels(Tree tree, Gradients gradients, double* share, int levels) {
   const int64_t d = channels_of<D>(tree);
+  const bool by_size = levels == 2;
+  if (tree.starts[levels] == 0) return;
   const double shape = compactness_of(2, Box{0, 0, 0, 1});  // every picked pixel is a neighbour
   for (int64_t u = grid_thread(); u < tree.pixels; u += grid_size()) {
     const int64_t v = tree.pick[u];
@@ -267,8 +295,12 @@ __device__ __forceinline__ Pickers pickers_of(const Tree& tree, const Gradients&
 }
 
 template <int D>
-__global__ void __launch_bounds__(kThreads, 4) gather_pixels(Tree tree, Gradients gradients, const double* share) {
+__global__ void __launch_bounds__(kThreads, 4) gather_pixels(Tree tree, Gradients gradients, const double* share, int levels) {
   const int d = channels_of<D>(tree);
+  if (tree.starts[levels] == 0) {
+    for (int64_t i = grid_thread(); i < tree.pixels * d; i += grid_size()) gradients.pixels[i] = 0.0f;
+    return;
+  }
   for (int64_t u = grid_thread(); u < tree.pixels; u += grid_size()) {
     const ParentGradient parent = parent_of<D>(tree, gradients, u);
     const Pickers pickers = pickers_of(tree, gradients, static_cast<int32_t>(u));
@@ -308,17 +340,37 @@ __global__ void sum_self_terms(const double* terms, int64_t cells, int channels,
   if (threadIdx.x == 0) *(c == channels ? bias : slope + c) = static_cast<float>(shares[0]);
 }
 
-template <class T>
-T* buffer(std::vector<Tensor>& keep, const Tensor& like, int64_t count) {
-  keep.push_back(empty_on(like, {count * static_cast<int64_t>(sizeof(T))}, ScalarType::Byte));
-  return mutable_data<T>(keep.back());
-}
+struct Launcher {
+  cudaStream_t stream;
 
-template <class T>
-T* cleared(std::vector<Tensor>& keep, const Tensor& like, int64_t count, cudaStream_t stream) {
-  T* memory = buffer<T>(keep, like, count);
-  check(cudaMemsetAsync(memory, 0, count * sizeof(T), stream), "clearing a buffer");
-  return memory;
+  template <class... Parameters, class... Arguments>
+  void operator()(void (*kernel)(Parameters...), int64_t work, Arguments... arguments) const {
+    kernel<<<blocks_for(work), kThreads, 0, stream>>>(arguments...);
+    check(cudaGetLastError(), "launching the gradient of the tree's means");
+  }
+};
+
+// Cells in which the blocks of push_edges add up self edges, for each channel.
+int64_t self_cells(int channels) { return int64_t(kMaxBlocks) * nodes_a_block(channels); }
+
+// The scratch buffers, of which the first bytes start out as zero.
+struct Scratch {
+  Gradients gradients;
+  double* share;
+  int64_t cleared;
+};
+
+Scratch lay_out(Arena& arena, const Tree& tree, int64_t nodes, int levels) {
+  Scratch scratch{};
+  // One cell of `largest` a level and one for the start, so that none has to be cleared in between.
+  arena.give(scratch.gradients.largest, levels + 1);
+  arena.give(scratch.gradients.self_terms, self_cells(tree.channels) * (tree.channels + 1));
+  scratch.cleared = arena.used();
+  for (double** values : {&scratch.gradients.mean, &scratch.gradients.variance}) arena.give(*values, nodes * tree.channels);
+  arena.give(scratch.gradients.sums, nodes * tree.channels);
+  arena.give(scratch.gradients.factor, tree.pixels);
+  arena.give(scratch.share, tree.pixels);
+  return scratch;
 }
 
 // Whether rows are eight channels of which four can be read at a time.
@@ -330,46 +382,47 @@ bool has_eight(const Tree& tree) {
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> tree_mean_backward_cuda(
-    const Tensor& grad, const Tensor& features, const Tensor& slope, const Tensor& bias, const Tensor& node, const Tensor& parent,
-    const Tensor& pick, const Tensor& node_mean, const Tensor& node_variance, const Tensor& node_size, const Tensor& node_bbox,
-    const Tensor& node_alpha, const Tensor& level_starts, double compactness) {
+    const Tensor& grad, const Tensor& features, const Tensor& slope, const Tensor& bias, const Tensor& offsets, const Tensor& node,
+    const Tensor& parent, const Tensor& pick, const Tensor& node_mean, const Tensor& node_variance, const Tensor& node_size,
+    const Tensor& node_bbox, const Tensor& node_alpha, const Tensor& level_starts, double compactness) {
   const torch::stable::accelerator::DeviceGuard guard(features.get_device_index());
-  const cudaStream_t stream = current_stream(features);
+  STD_TORCH_CHECK(level_starts.is_cuda(), "level_starts must be on the device of the features");
   const int64_t batch = features.size(0), height = features.size(1), width = features.size(2), d = features.size(3);
-  const int64_t pixels = batch * height * width, rows = node_mean.size(0) * d, regions = node.size(0), levels = level_starts.size(0) - 1;
+  const int64_t pixels = batch * height * width, nodes = node_mean.size(0), regions = node.size(0);
+  const int levels = static_cast<int>(level_starts.size(0)) - 1;
   const Tree tree{data<float>(features), data<float>(slope), data<float>(bias), data<float>(node_mean), data<float>(node_variance),
-                  data<int32_t>(parent), data<int32_t>(pick), data<int32_t>(node_size), data<Box>(node_bbox), data<double>(node_alpha), pixels,
-                  static_cast<int32_t>(height * width), static_cast<int32_t>(width), static_cast<int32_t>(d), compactness};
+                  data<int32_t>(parent), data<int32_t>(pick), data<int32_t>(node_size), data<Box>(node_bbox), data<double>(node_alpha),
+                  data<int64_t>(level_starts), pixels, static_cast<int32_t>(height * width), static_cast<int32_t>(width),
+                  static_cast<int32_t>(d), compactness};
+  const Selected selected{data<float>(grad), data<int32_t>(node), data<int32_t>(offsets) + batch};
   const Tensor to_features = empty_on(features, {batch, height, width, d}, ScalarType::Float);
   const Tensor to_slope = empty_on(features, {d}, ScalarType::Float), to_bias = empty_on(features, {}, ScalarType::Float);
-  std::vector<Tensor> keep;
-  const int64_t cells = int64_t(kMaxBlocks) * nodes_a_block(tree.channels);
-  // One cell of `largest` a level and one for the start, so that none has to be cleared in between.
-  Gradients gradients{buffer<double>(keep, features, rows), buffer<double>(keep, features, rows), buffer<double>(keep, features, pixels),
-                      cleared<int64_t>(keep, features, rows, stream), cleared<uint32_t>(keep, features, levels + 1, stream),
-                      cleared<double>(keep, features, cells * (d + 1), stream), mutable_data<float>(to_features)};
+  Arena measure(nullptr);
+  lay_out(measure, tree, nodes, levels);
+  const Tensor scratch = empty_on(features, {measure.used()}, ScalarType::Byte);
+  Arena arena(mutable_data<char>(scratch));
+  auto [gradients, share, cleared] = lay_out(arena, tree, nodes, levels);
+  gradients.pixels = mutable_data<float>(to_features);
+  const Launcher launch{current_stream(features)};
+  check(cudaMemsetAsync(scratch.data_ptr(), 0, cleared, launch.stream), "clearing sums");
+
   const uint32_t* start = gradients.largest;
-  const int64_t* starts = data<int64_t>(level_starts);
-  largest_gradient<<<blocks_for(regions * d), kThreads, 0, stream>>>(data<float>(grad), regions * d, gradients.largest);
-  start_nodes<<<blocks_for(regions * d), kThreads, 0, stream>>>(tree, gradients, data<float>(grad), data<int32_t>(node), regions);
-  const int64_t roots = (starts[levels - 1] - pixels) * d;
-  start_roots<<<blocks_for(rows - roots), kThreads, 0, stream>>>(gradients, roots, rows, tree.num_pixels);
   const bool eight = has_eight(tree);
-  for (int64_t level = levels - 2; level >= 1; --level) {
-    const int64_t begin = starts[level], end = starts[level + 1];
-    const bool by_size = level == levels - 2;
+  launch(largest_gradient, nodes * d, tree, gradients, selected, levels);
+  launch(start_nodes, regions * d, tree, gradients, selected);
+  launch(start_roots, batch * d, tree, gradients, levels - 1);
+  for (int level = levels - 2; level >= 1; --level) {
     gradients.largest += 1;
-    (eight ? pull_regions<8> : pull_regions<0>)<<<blocks_for(end - begin), kThreads, 0, stream>>>(tree, gradients, start, begin, end, by_size);
-    if (by_size) continue;
-    (eight ? push_edges<8> : push_edges<0>)<<<blocks_for((end - begin) * d), kThreads, 0, stream>>>(tree, gradients, begin, end);
-    settle<<<blocks_for((end - begin) * d), kThreads, 0, stream>>>(gradients, (begin - pixels) * d, (end - pixels) * d, end - begin);
+    launch(eight ? pull_regions<8> : pull_regions<0>, nodes, tree, gradients, start, level, level == levels - 2);
+    if (level == levels - 2) continue;
+    launch(eight ? push_edges<8> : push_edges<0>, nodes * d, tree, gradients, level);
+    launch(settle, nodes * d, tree, gradients, level);
   }
-  double* share = buffer<double>(keep, features, pixels);
-  (eight ? weigh_pixels<8> : weigh_pixels<0>)<<<blocks_for(pixels), kThreads, 0, stream>>>(tree, gradients, share, levels == 2);
-  (eight ? gather_pixels<8> : gather_pixels<0>)<<<blocks_for(pixels), kThreads, 0, stream>>>(tree, gradients, share);
-  add_to_pixels<<<blocks_for(regions * d), kThreads, 0, stream>>>(tree, gradients, data<float>(grad), data<int32_t>(node), regions);
-  sum_self_terms<<<static_cast<unsigned>(d + 1), kThreads, 0, stream>>>(gradients.self_terms, cells, tree.channels, mutable_data<float>(to_slope),
-                                                                 mutable_data<float>(to_bias));
+  launch(eight ? weigh_pixels<8> : weigh_pixels<0>, pixels, tree, gradients, share, levels);
+  launch(eight ? gather_pixels<8> : gather_pixels<0>, pixels, tree, gradients, share, levels);
+  launch(add_to_pixels, regions * d, tree, gradients, selected);
+  sum_self_terms<<<blocks_of_one(d + 1), kThreads, 0, launch.stream>>>(gradients.self_terms, self_cells(tree.channels), tree.channels,
+                                                                    mutable_data<float>(to_slope), mutable_data<float>(to_bias));
   check(cudaGetLastError(), "launching the gradient of the tree's means");
   return {to_features, to_slope, to_bias};
 }
