@@ -2,17 +2,22 @@
 
     python benchmarks/segmentation/pack_camvid.py --data DATA/camvid --vit VIT.pth --out FOLDER
     python benchmarks/segmentation/camvid.py --data FOLDER/camvid.npz --vit FOLDER/vit.npz --tokenizer TOKENIZER.pth \\
-        --variants plain grid:window:paint spread:window:mix --tokens 300 --seeds 0 --json camvid.json
+        --variants plain spread:window:mix spread:window:mix:e2e --tokens 300 --seeds 0 --json camvid.json
 
 A variant is named PARTITION:CONTENT:DECODE, see variants.py: which regions, what a token sees of its own, and how pixels get their
 logits. `plain` is the plain ViT, a linear map of its patches interpolated bilinearly. Images are 360 x 480; the plain ViT sees them
-resized to whole patches. Runs follow one another, variants first, then budgets, then seeds; each prints its row when it ends, and none
-is begun that would not end within --limit seconds.
+resized to whole patches. Each run prints its row when it ends, and none is begun that would not end within --limit seconds.
+
+Steps of so small a model keep the host busy and not the GPU: several runs at once (--workers) take less time together, but their
+times say nothing then. Measure these with one worker and --epochs 2.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -22,12 +27,13 @@ from scoring import evaluate
 from segmenter import Segmenter
 from torch import Tensor
 from training import build_optimizer, train
-from variants import Variant, parse_variant
+from variants import parse_variant
 
 GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s', seconds='s')
+Task = tuple[str, int, int]  # variant, tokens, seed
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,64 +50,97 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--layer-decay', type=float, default=0.85)
     parser.add_argument('--weight-decay', type=float, default=0.05)
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
-    parser.add_argument('--stride', type=int, default=2, help='of the pixels that the loss is taken at (default: %(default)s)')
+    parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
     parser.add_argument('--train-images', type=int, help='at most so many')
     parser.add_argument('--test-images', type=int, help='at most so many')
     parser.add_argument('--limit', type=float, default=float('inf'), help='seconds for all runs')
+    parser.add_argument('--workers', type=int, default=1, help='runs at once (default: 1)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--dtype', choices=('bfloat16', 'float32'), default='bfloat16', help='of autocast; float32 is without')
     parser.add_argument('--json', type=Path, help='file to write all figures to, after every run')
     return parser.parse_args()
 
 
-def run(variant: Variant, grid: tuple[int, int], seed: int, data: dict[str, tuple[Tensor, Tensor]], vit: dict[str, Tensor],
-        args: argparse.Namespace) -> dict:
-    """Train and score one variant."""
-    start = time.perf_counter()
-    torch.manual_seed(seed)
-    device = torch.device(args.device).type
-    autocast = torch.autocast(device, torch.bfloat16, enabled=args.dtype == 'bfloat16')
-    model = Segmenter(variant, grid, vit, args.tokenizer, NUM_CLASSES).to(args.device)
-    if device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-    optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay)
-    row = dict(variant=variant.name, grid=grid[0] * grid[1], seed=seed)
-    row |= train(model, *data['train'], args.epochs, args.batch, args.colour, args.stride, optimizer, autocast)
-    row |= evaluate(model, *data['test'], NUM_CLASSES, args.batch, autocast)
-    return row | dict(kernel=model.decode.kernel.tolist(), seconds=time.perf_counter() - start)
+class Runner:
+    """Runs in one process, on data that is loaded once.
 
+    Args:
+        args: Options.
+        deadline: Time of the clock when all must have ended.
+    """
 
-def load_data(args: argparse.Namespace) -> dict[str, tuple[Tensor, Tensor]]:
-    """Images and labels of both splits on the device, every n-th where fewer are asked for."""
-    data = {}
-    for split, most in (('train', args.train_images), ('test', args.test_images)):
-        images, labels = load_images(args.data, split, args.device)
+    def __init__(self, args: argparse.Namespace, deadline: float):
+        MMLogger.get_current_instance().setLevel('WARNING')  # the optimizer's constructor reports every parameter
+        self.args, self.deadline, self.longest = args, deadline, 0.0
+        self.data = {split: self._load(split, most) for split, most in (('train', args.train_images), ('test', args.test_images))}
+        self.vit = load_weights(args.vit)
+
+    def _load(self, split: str, most: int | None) -> tuple[Tensor, Tensor]:
+        """Images and labels on the device, every n-th where fewer are asked for."""
+        images, labels = load_images(self.args.data, split, self.args.device)
         step = -(-len(images) // most) if most else 1
-        data[split] = images[::step], labels[::step]
-    return data
+        return images[::step], labels[::step]
+
+    def __call__(self, task: Task) -> dict | None:
+        """Train and score one variant; None if there is no time left."""
+        start = time.time()
+        if start + self.longest > self.deadline:
+            return None
+        (name, tokens, seed), args = task, self.args
+        torch.manual_seed(seed)
+        autocast = torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.dtype == 'bfloat16')
+        model = Segmenter(parse_variant(name), GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES).to(args.device)
+        optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay)
+        row = dict(variant=name, grid=tokens, seed=seed)
+        row |= train(model, *self.data['train'], args.epochs, args.batch, args.colour, args.stride, optimizer, autocast)
+        row |= evaluate(model, *self.data['test'], NUM_CLASSES, args.batch, autocast)
+        row |= dict(kernel=model.decode.learned_kernel(), seconds=time.time() - start)
+        self.longest = max(self.longest, row['seconds'])
+        return row
+
+
+_runner: Runner | None = None  # of a worker's process
+
+
+def _start_worker(args: argparse.Namespace, deadline: float) -> None:
+    global _runner
+    torch.set_num_threads(1)
+    _runner = Runner(args, deadline)
+
+
+def _work(task: Task) -> dict | None:
+    return _runner(task)
+
+
+def results(tasks: list[Task], args: argparse.Namespace) -> Iterator[tuple[Task, dict | None]]:
+    """Rows of tasks as they end."""
+    deadline = time.time() + args.limit
+    if args.workers == 1:
+        runner = Runner(args, deadline)
+        yield from ((task, runner(task)) for task in tasks)
+        return
+    with ProcessPoolExecutor(args.workers, get_context('spawn'), _start_worker, (args, deadline)) as pool:
+        running = {pool.submit(_work, task): task for task in tasks}
+        yield from ((running[future], future.result()) for future in as_completed(running))
 
 
 def main() -> None:
     args = parse_args()
-    MMLogger.get_current_instance().setLevel('WARNING')  # the optimizer's constructor reports every parameter
-    variants = [parse_variant(name) for name in args.variants]
-    start = time.perf_counter()
-    data, vit = load_data(args), load_weights(args.vit)
+    tasks = [(variant, tokens, seed) for seed in args.seeds for tokens in args.tokens for variant in args.variants]
+    for name in args.variants:
+        parse_variant(name)  # a wrong name fails before anything runs
     on_gpu = torch.device(args.device).type == 'cuda'
-    print(f'{torch.cuda.get_device_name() if on_gpu else "CPU"}, torch {torch.__version__}, {args.dtype}, '
-          f'{len(data["train"][0])} + {len(data["test"][0])} images, loaded in {time.perf_counter() - start:.1f} s')
+    print(f'{torch.cuda.get_device_name() if on_gpu else "CPU"}, torch {torch.__version__}, {args.dtype}, {args.workers} at once\n')
     print(f'| variant | T | seed | {" | ".join(SHOWN.values())} |\n|{"---|" * (3 + len(SHOWN))}', flush=True)
-    rows, longest = [], 0.0
-    for variant, tokens, seed in ((v, t, s) for s in args.seeds for t in args.tokens for v in variants):
-        if time.perf_counter() - start + longest > args.limit:
-            print(f'no time left for {variant.name}, T {tokens}, seed {seed}')
-            break
-        row = run(variant, GRIDS[tokens], seed, data, vit, args)
-        longest = max(longest, row['seconds'])
+    rows = []
+    for (name, tokens, seed), row in results(tasks, args):
+        if row is None:
+            print(f'no time left for {name}, T {tokens}, seed {seed}', flush=True)
+            continue
         rows.append(row)
-        print(f'| {row["variant"]} | {tokens} | {seed} | {" | ".join(f"{row[name]:.4g}" for name in SHOWN)} |', flush=True)
+        print(f'| {name} | {tokens} | {seed} | {" | ".join(f"{row[key]:.4g}" for key in SHOWN)} |', flush=True)
         if args.json:
-            options = {name: str(value) for name, value in vars(args).items()}
+            options = {key: str(value) for key, value in vars(args).items()}
             args.json.write_text(json.dumps(dict(options=options, rows=rows), indent=1) + '\n')
 
 

@@ -76,10 +76,16 @@ class Decode(nn.Module):
                 return self._interpolated(table, scene, lattice)
             rows, weights = self._taps(scene, lattice)
             batch, height, width = rows.shape[:3]
-            logits = F.embedding_bag(rows.view(batch * height * width, -1), table, mode='sum', per_sample_weights=weights.flatten(0, 2).flatten(1))
+            bags = (part.view(batch * height * width, -1) for part in (rows, weights))
+            logits = _weighted_sums(table, *bags)
             if self.slopes is not None:
                 logits = logits + self._by_colour(tokens, scene, lattice)
         return logits.view(batch, height, width, -1).movedim(-1, 1)
+
+    def learned_kernel(self) -> list[float]:
+        """Factors of distance and colour, own-region bonus, share of the interpolated map."""
+        values = self.kernel.detach() * SPEED
+        return [*values[:2].exp().tolist(), values[2].item(), values[3].sigmoid().item()]
 
     def _table(self, tokens: Tensor) -> Tensor:
         """``[R s^2, K]``: logits of each place of each region's window."""
@@ -149,6 +155,11 @@ class Decode(nn.Module):
         cells = F.interpolate(F.adaptive_avg_pool2d(painted, self.grid), labels.shape[1:], mode='bilinear', align_corners=False)
         share = torch.sigmoid(self.kernel[3] * SPEED) if 'blend' in self.parts else 1.0
         return lattice.cut(torch.lerp(painted, cells, torch.as_tensor(share, dtype=cells.dtype, device=cells.device)))
+
+
+def _weighted_sums(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """``[P, K]``: for each of P pixels the sum of some of the table's rows."""
+    return F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
 
 
 def _zero_linear(dims: int, outputs: int) -> nn.Linear:

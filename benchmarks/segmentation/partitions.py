@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dht_mm.ops import hard_merge
 from dht_mm.structures import Partition
-from dht_mm.tokenizer import DHTTokenizer, TokenBudget
+from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.tokenizer.budget import merge_regions
 
 SPLIT = 2  # regions are cut along a grid of this many patches a side before they are merged evenly

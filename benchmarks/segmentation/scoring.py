@@ -37,9 +37,9 @@ def evaluate(model: Segmenter, images: Tensor, labels: Tensor, num_classes: int,
         with autocast:
             logits, partition = model(pixels)
         seconds += _now(logits) - start
-        regions += partition.total_regions if partition is not None else len(pixels) * model.grid[0] * model.grid[1]
-        labels_of_regions = cells(*pixels.shape[2:], model.grid, pixels.device).expand(classes.shape) if partition is None else partition.labels
-        for name, overlap in _overlaps(logits.argmax(1), labels_of_regions, classes, num_classes):
+        areas = cells(*pixels.shape[2:], model.grid, pixels.device).expand(classes.shape) if partition is None else partition.labels
+        regions += int(areas.flatten(1).amax(1).sum()) + len(areas)
+        for name, overlap in _overlaps(logits.argmax(1), areas, classes, num_classes):
             totals[name] = overlap if name not in totals else ClassOverlap(*map(torch.add, totals[name], overlap))
     scores = {name: overlap.mean_iou() for name, overlap in totals.items()}
     return scores | dict(tokens=regions / len(images), images_per_s=len(images) / seconds,

@@ -19,6 +19,8 @@ from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, mean_shift
 from dht_mm.tokenizer.checkpoint import load_tokenizer
 
+ALL_PIXELS = Lattice()
+
 
 def retrofit(variant: Variant, grid: tuple[int, int], vit: dict[str, Tensor], tokenizer: str | None) -> DHTViT:
     """The dHT-ViT with the weights of a plain ViT, its positions resampled to the grid, and a pre-trained tokenizer."""
@@ -57,7 +59,7 @@ class Segmenter(nn.Module):
         self.content = Content(variant, grid, self.backbone.patch_size, self.backbone.embed_dims)
         self.decode = Decode(variant, grid, self.backbone.embed_dims, num_classes)
 
-    def forward(self, images: Tensor, lattice: Lattice = Lattice()) -> tuple[Tensor, Partition | None]:
+    def forward(self, images: Tensor, lattice: Lattice = ALL_PIXELS) -> tuple[Tensor, Partition | None]:
         """``[B, 3, H, W]`` normalised to ``[B, K, h, w]`` logits of the lattice's pixels and, but for plain patches, the partition."""
         if self.variant.partition == 'plain':
             return lattice.cut(self._plain(images)), None

@@ -58,6 +58,8 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, epochs: int, batch: 
     order = torch.cat([torch.randperm(len(images)) for _ in range(-(-steps * batch // len(images)))]).to(images.device)
     full = [group['lr'] for group in optimizer.param_groups]
     losses, start = [], time.perf_counter()
+    if images.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
     stride = 1 if model.variant.partition == 'plain' else stride
     for step in range(steps):
         if step == min(UNTIMED_STEPS, steps - 1):

@@ -61,7 +61,7 @@ class Windows:
 
 
 def find_windows(partition: Partition, grid: tuple[int, int], patch: int) -> Windows:
-    """Windows around the pixel of each region that is nearest to the region's centroid, moved into the image."""
+    """Windows around the centroid of each region, or, if that is not in the region, around its nearest pixel; moved into the image."""
     batch, height, width = partition.labels.shape
     device, packed = partition.labels.device, partition.packed_labels.flatten()
     y, x = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
@@ -70,8 +70,9 @@ def find_windows(partition: Partition, grid: tuple[int, int], patch: int) -> Win
     distance = (place.flatten(1).T.repeat(batch, 1) - centroid.index_select(0, packed)).square().sum(1)
     pixel = torch.arange(height * width, device=device).repeat(batch)
     key = (distance * 16).long() * (height * width) + pixel
-    nearest = key.new_full((partition.total_regions,), 2**62).scatter_reduce(0, packed, key, 'amin') % (height * width)
-    centre = torch.stack([nearest // width, nearest % width], 1) + 0.5
+    key = key.new_full((partition.total_regions,), 2**62).scatter_reduce(0, packed, key, 'amin')
+    nearest, inside = key % (height * width), key // (height * width) <= 16 * 0.5
+    centre = torch.where(inside[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
     small = torch.tensor([side * patch for side in grid], device=device)
     scale = small / torch.tensor([height, width], device=device)
     top = (centre * scale - patch / 2).round().long()
