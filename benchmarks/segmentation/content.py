@@ -96,7 +96,7 @@ class Content(nn.Module):
         mean = region_mean(torch.cat([images, images.square()], 1), partition.labels, partition.offsets, partition.size)
         colour, deviation = mean[:, :3], (mean[:, 3:] - mean[:, :3].square()).clamp(min=0).sqrt()
         cell = math.sqrt(images[0, 0].numel() / math.prod(self.grid))
-        centre = (windows.top + self.patch / 2) / windows.scale
+        centre = torch.stack([(windows.top[:, axis] + self.patch / 2) / windows.scale[axis] for axis in (0, 1)], 1)
         form = [(partition.size[:, None] / cell**2).log(), (windows.centroid - centre) / cell,
                 (partition.bbox[:, 2:] - partition.bbox[:, :2]) / cell]
         return torch.cat([colour, deviation, *form], 1)

@@ -1,12 +1,13 @@
 """Scores of a segmenter on a data set."""
 
-import time
+import argparse
 from collections.abc import Iterator
 
 import torch
 from augmentation import normalise
 from packing import IGNORED
 from partitions import cells
+from pool import autocast, wait
 from segmenter import Segmenter
 from torch import Tensor
 
@@ -17,7 +18,7 @@ BOUNDARY_SHARE = 0.02
 
 
 @torch.inference_mode()
-def evaluate(model: Segmenter, images: Tensor, labels: Tensor, num_classes: int, batch: int, autocast: torch.autocast) -> dict[str, float]:
+def evaluate(model: Segmenter, images: Tensor, labels: Tensor, num_classes: int, args: argparse.Namespace) -> dict[str, float]:
     """Scores in per cent: mIoU, that within some pixels of borders, boundary IoU, the ceiling of the partition; regions of an image;
     images a second from normalised images on the device to logits on it.
 
@@ -26,17 +27,16 @@ def evaluate(model: Segmenter, images: Tensor, labels: Tensor, num_classes: int,
         images: ``[N, 3, H, W]`` uint8.
         labels: ``[N, H, W]`` uint8.
         num_classes: Classes.
-        batch: Images at once.
-        autocast: The precision.
+        args: ``batch`` and the precision.
     """
     model.eval()
     totals: dict[str, ClassOverlap] = {}
     regions, seconds = 0, 0.0
-    for pixels, classes in _batches(images, labels, batch):
-        start = _now(pixels)
-        with autocast:
+    for pixels, classes in _batches(images, labels, args.batch):
+        start = wait(args)
+        with autocast(args):
             logits, partition = model(pixels)
-        seconds += _now(logits) - start
+        seconds += wait(args) - start
         areas = cells(*pixels.shape[2:], model.grid, pixels.device).expand(classes.shape) if partition is None else partition.labels
         regions += int(areas.flatten(1).amax(1).sum()) + len(areas)
         for name, overlap in _overlaps(logits.argmax(1), areas, classes, num_classes):
@@ -60,9 +60,3 @@ def _batches(images: Tensor, labels: Tensor, batch: int) -> Iterator[tuple[Tenso
     for pixels, classes in zip(images.split(batch), labels.split(batch), strict=True):
         yield normalise(pixels.float() / 255), classes.long()
 
-
-def _now(tensor: Tensor) -> float:
-    """The time when the tensor's device has done all its work."""
-    if tensor.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -17,14 +17,14 @@ class Windows:
     Attributes:
         centroid: ``[R, 2]`` float, y and x in pixels of the full image.
         top: ``[R, 2]`` int64, first row and column in the small image.
-        scale: ``[2]`` float, pixels of the small image a pixel of the full image.
+        scale: Pixels of the small image a pixel of the full image, along y and x.
         patch: Side of a window in pixels of the small image.
         grid: Patches of the small image along y and x.
     """
 
     centroid: Tensor
     top: Tensor
-    scale: Tensor
+    scale: tuple[float, float]
     patch: int
     grid: tuple[int, int]
 
@@ -53,8 +53,8 @@ class Windows:
         Returns:
             ``[R, D]``.
         """
-        side = self.patch * torch.tensor(self.grid, device=self.top.device)
-        place = ((2 * self.top + self.patch) / side - 1).flip(1)  # x first, -1 to 1
+        y, x = ((2 * self.top[:, axis] + self.patch) / (self.patch * side) - 1 for axis, side in enumerate(self.grid))
+        place = torch.stack([x, y], 1)  # -1 to 1
         sampled = F.grid_sample(cells.unflatten(1, self.grid)[None], place[None, None], mode='bicubic', padding_mode='border',
                                 align_corners=False)
         return sampled[0, :, 0].T
@@ -73,7 +73,6 @@ def find_windows(partition: Partition, grid: tuple[int, int], patch: int) -> Win
     key = key.new_full((partition.total_regions,), 2**62).scatter_reduce(0, packed, key, 'amin')
     nearest, inside = key % (height * width), key // (height * width) <= 16 * 0.5
     centre = torch.where(inside[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
-    small = torch.tensor([side * patch for side in grid], device=device)
-    scale = small / torch.tensor([height, width], device=device)
-    top = (centre * scale - patch / 2).round().long()
-    return Windows(centroid, torch.minimum(top.clamp(min=0), small - patch), scale, patch, grid)
+    scale = tuple(side * patch / length for side, length in zip(grid, (height, width), strict=True))
+    top = [(centre[:, axis] * scale[axis] - patch / 2).round().long().clamp(0, (side - 1) * patch) for axis, side in enumerate(grid)]
+    return Windows(centroid, torch.stack(top, 1), scale, patch, grid)

@@ -19,7 +19,8 @@ SIZE = (44, 56)  # four pixels a cell of the grid of 154
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder's files can be imported, and are forgotten afterwards."""
-    names = {path.stem for path in FOLDER.glob('*.py')}
+    names = {path.stem for folder in (FOLDER, FOLDER.parent / 'experiments') for path in folder.glob('*.py')}
+    monkeypatch.syspath_prepend(str(FOLDER.parent / 'experiments'))
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
     for name in names:
@@ -32,7 +33,8 @@ def plain_vit() -> dict[str, torch.Tensor]:
               'patch_embed.proj.bias': (DIMS,), 'norm.weight': (DIMS,), 'norm.bias': (DIMS,), 'mask_token': (1, DIMS)}
     for block in range(DEPTH):
         linears = {'attn.qkv': (3 * DIMS, DIMS), 'attn.proj': (DIMS, DIMS), 'mlp.fc1': (4 * DIMS, DIMS), 'mlp.fc2': (DIMS, 4 * DIMS)}
-        names = {f'{name}.weight': shape for name, shape in linears.items()} | {f'{name}.bias': shape[:1] for name, shape in linears.items()}
+        names = {f'{name}.weight': shape for name, shape in linears.items()}
+        names |= {f'{name}.bias': shape[:1] for name, shape in linears.items()}
         names |= {f'{name}.{leaf}': (DIMS,) for name in ('norm1', 'norm2') for leaf in ('weight', 'bias')}
         shapes |= {f'blocks.{block}.{name}': shape for name, shape in (names | {'ls1.gamma': (DIMS,), 'ls2.gamma': (DIMS,)}).items()}
     random = torch.Generator().manual_seed(0)
@@ -55,7 +57,8 @@ def pack(folder: Path) -> list[str]:
 
 
 def test_runs_are_scored(tmp_path: Path, modules: None):
-    variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend', 'soft:cells:bilinear']
+    variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
+                'soft:cells:bilinear']
     options = [*pack(tmp_path), '--device', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3', '--json', str(tmp_path / 'out.json')]
     command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
     printed = subprocess.run(command, cwd=FOLDER.parents[1], check=True, capture_output=True, text=True).stdout

@@ -1,0 +1,36 @@
+"""AdamW with rates that fall from layer to layer, and how the rate goes over the steps."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dht_mm.engine import LayerDecayOptimWrapperConstructor
+
+
+def build_optimizer(model: nn.Module, lr: float, layer_decay: float, weight_decay: float) -> Optimizer:
+    """AdamW whose rates fall towards the input of the model's backbone; none but matrices decay."""
+    on_gpu = next(model.parameters()).is_cuda
+    construct = LayerDecayOptimWrapperConstructor(
+        dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=weight_decay, fused=on_gpu)),
+        dict(layer_decay_rate=layer_decay, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0,
+             custom_keys={'.cls_token': dict(decay_mult=0.0), '.pos_embed': dict(decay_mult=0.0)}))
+    optimizer = construct(model).optimizer
+    for group in optimizer.param_groups:
+        group['full_lr'] = group['lr']
+    return optimizer
+
+
+def set_rate(optimizer: Optimizer, step: int, steps: int, warmup_share: float) -> None:
+    """Rates of a step: a linear warm-up, then half a cosine."""
+    warmup = max(1, round(warmup_share * steps))
+    share = min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
+    for group in optimizer.param_groups:
+        group['lr'] = group['full_lr'] * share
+
+
+def shuffled(images: int, steps: int, batch: int, device: torch.device) -> Tensor:
+    """``[steps, batch]``: images of each step, every epoch in another order."""
+    epochs = -(-steps * batch // images)
+    return torch.cat([torch.randperm(images) for _ in range(epochs)])[:steps * batch].view(steps, batch).to(device)
