@@ -5,11 +5,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from region_vit import Scene
 from torch import Tensor, nn
 from variants import Variant
-from windows import Windows
-
-from dht_mm.structures import Partition
 
 PIXEL_FEATURES = 6
 RING = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7))
@@ -26,15 +24,6 @@ class Lattice(NamedTuple):
     def cut(self, maps: Tensor) -> Tensor:
         """``[..., H, W]`` to ``[..., h, w]``."""
         return maps[..., self.first[0]::self.stride, self.first[1]::self.stride]
-
-
-class Scene(NamedTuple):
-    """What is known of the images' regions."""
-
-    images: Tensor  # [B, 3, H, W], normalised
-    partition: Partition
-    windows: Windows
-    colour: Tensor  # [R, 3], mean or predicted
 
 
 class Decode(nn.Module):

@@ -31,7 +31,6 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
         Number of steps, milliseconds a step, the loss of the last tenth, peak memory.
     """
     model.train()
-    model.backbone.tokenizer.train(model.variant.end_to_end)
     optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay)
     steps = max(1, args.epochs * len(images) // args.batch)
     untimed, losses = min(UNTIMED_STEPS, steps - 1), []

@@ -9,6 +9,7 @@ from variants import Variant
 from windows import Windows
 
 from dht_mm.backbones import DHTViT
+from dht_mm.features import GradientFeatures
 from dht_mm.ops import position_histogram, region_mean
 from dht_mm.structures import Partition
 
@@ -41,15 +42,17 @@ class Content(nn.Module):
         grid: Patches of the plain ViT along y and x.
         patch: Their side.
         dims: Dimensions of a token.
+        from_zero: Whether extras count for nothing at first, as beside pretrained weights.
     """
 
-    def __init__(self, variant: Variant, grid: tuple[int, int], patch: int, dims: int):
+    def __init__(self, variant: Variant, grid: tuple[int, int], patch: int, dims: int, from_zero: bool):
         super().__init__()
         self.variant, self.grid, self.patch = variant, grid, patch
-        sizes = dict(mask=patch**2, stats=STATISTICS, fine=3 * (2 * patch)**2)
+        sizes = dict(mask=patch**2, stats=STATISTICS, fine=3 * (2 * patch)**2, gradient=patch**2)
         self.extras = nn.ModuleDict({name: nn.Linear(sizes[name], dims, bias=False) for name in variant.extras})
+        self.gradients = GradientFeatures(patch) if 'gradient' in variant.extras else None
         for linear in self.extras.values():
-            nn.init.zeros_(linear.weight)
+            nn.init.normal_(linear.weight, std=0.0 if from_zero else 0.02)
 
     def forward(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:
         """``[R, D]``.
@@ -104,3 +107,7 @@ class Content(nn.Module):
     def _fine(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
         """``[R, 12 patch^2]``: the window at twice the resolution."""
         return windows.cut(resized(images, self.grid, 2 * self.patch), partition.image_index, 2).flatten(1)
+
+    def _gradient(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
+        """``[R, patch^2]``: the histogram of the region's derivatives."""
+        return self.gradients(images, partition)
