@@ -87,9 +87,17 @@ def split_by_cells(partition: Partition, cell: Tensor) -> Partition:
     labels = (packed.view(batch, height, width) - offsets[:-1, None, None]).int()
     size = torch.bincount(packed, minlength=len(order)).int()
     parent = partition.packed_labels.flatten()[order]
-    bbox = partition.bbox.index_select(0, parent)  # the region's; merged boxes are not tight, and nothing here needs them to be
-    return Partition(labels, num_regions, offsets, bbox, size, partition.mean.index_select(0, parent),
+    return Partition(labels, num_regions, offsets, _boxes(packed, len(order), height, width), size, partition.mean.index_select(0, parent),
                      partition.color.index_select(0, parent))
+
+
+def _boxes(packed: Tensor, total: int, height: int, width: int) -> Tensor:
+    """``[R, 4]`` int32: inclusive ymin, xmin, ymax, xmax of the regions of ``[B H W]`` pixels."""
+    pixel = torch.arange(len(packed), device=packed.device)
+    place = pixel // width % height, pixel % width
+    low, high = ([packed.new_full((total,), start).scatter_reduce(0, packed, axis, how) for axis in place]
+                 for start, how in ((max(height, width), 'amin'), (0, 'amax')))
+    return torch.stack([*low, *high], 1).int()
 
 
 def build_tokenizer(name: str, grid: tuple[int, int], number: float | None = None) -> nn.Module:

@@ -9,13 +9,23 @@ from torch.optim import Optimizer
 from dht_mm.engine import LayerDecayOptimWrapperConstructor
 
 
-def build_optimizer(model: nn.Module, lr: float, layer_decay: float, weight_decay: float) -> Optimizer:
-    """AdamW whose rates fall towards the input of the model's backbone; none but matrices decay."""
+def build_optimizer(model: nn.Module, lr: float, layer_decay: float, weight_decay: float, new_lr: float = 1.0) -> Optimizer:
+    """AdamW whose rates fall towards the input of the model's backbone; none but matrices decay.
+
+    Args:
+        model: A model with a ``backbone`` that knows its layers' depths.
+        lr: Rate of the last layer.
+        layer_decay: Factor from a layer to the one before it.
+        weight_decay: Of matrices.
+        new_lr: Factor of the rate of all that is not the backbone.
+    """
     on_gpu = next(model.parameters()).is_cuda
+    keys = {name: dict(lr_mult=new_lr, decay_mult=float(parameter.dim() > 1))
+            for name, parameter in model.named_parameters() if not name.startswith('backbone.')}
     construct = LayerDecayOptimWrapperConstructor(
         dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=weight_decay, fused=on_gpu)),
         dict(layer_decay_rate=layer_decay, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0,
-             custom_keys={'.cls_token': dict(decay_mult=0.0), '.pos_embed': dict(decay_mult=0.0)}))
+             custom_keys=keys | {'.cls_token': dict(decay_mult=0.0), '.pos_embed': dict(decay_mult=0.0)}))
     optimizer = construct(model).optimizer
     for group in optimizer.param_groups:
         group['full_lr'] = group['lr']

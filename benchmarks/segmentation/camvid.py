@@ -44,6 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--lr', type=float, default=1e-4)
     parser.add_argument('--layer-decay', type=float, default=0.85)
     parser.add_argument('--weight-decay', type=float, default=0.05)
+    parser.add_argument('--new-lr', type=float, default=1.0, help='factor of the rate of what is not pretrained (default: 1)')
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
     parser.add_argument('--train-images', type=int, help='at most so many')

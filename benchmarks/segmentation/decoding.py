@@ -30,8 +30,8 @@ class Decode(nn.Module):
     """Logits of pixels from tokens; all parts are linear in them. ``variant.decodes`` are some of
 
     - ``paint``: a pixel has its region's logits;
-    - ``mix``: those of its region and of the regions around it, weighted by distance, colour and whether they are its own, with
-      four learned numbers;
+    - ``mix`` (NUMBER: 4 or 8, the default): those of its region and of the regions at so many places around it, weighted by distance,
+      colour and whether they are its own, with learned factors;
     - ``sub`` (NUMBER: s, 4 by default): a token has logits for ``s x s`` places in its window, between which a pixel interpolates;
     - ``pixel``: a token also has a linear map of its pixels' colours, relative to the region's, to logits;
     - ``bilinear``: painted logits averaged over a grid's cells, and interpolated as a plain ViT's;
@@ -48,6 +48,7 @@ class Decode(nn.Module):
         super().__init__()
         self.parts, self.grid = variant.decodes, grid
         self.side = int(variant.numbers.get('sub', 4)) if 'sub' in self.parts else 1
+        self.ring = RING[:1 + int(variant.numbers.get('mix', 8))] if 'mix' in self.parts else RING[:1]
         self.classes = nn.Linear(dims, num_classes)
         nn.init.trunc_normal_(self.classes.weight, std=0.02)
         nn.init.zeros_(self.classes.bias)
@@ -85,8 +86,8 @@ class Decode(nn.Module):
 
     def _taps(self, scene: Scene, lattice: Lattice) -> tuple[Tensor, Tensor]:
         """``[B, h, w, taps]``: rows of the table that a pixel reads, and their weights."""
-        packed, steps = scene.partition.packed_labels, RING if 'mix' in self.parts else RING[:1]
-        candidates = torch.stack([lattice.cut(_shifted(packed, self._pixels(step, scene))) for step in steps], -1)
+        packed = scene.partition.packed_labels
+        candidates = torch.stack([lattice.cut(_shifted(packed, self._pixels(step, scene))) for step in self.ring], -1)
         weights = self._mix(candidates, scene, lattice) if 'mix' in self.parts else torch.ones_like(candidates, dtype=torch.float32)
         return (candidates, weights) if self.side == 1 else self._within_windows(candidates, weights, scene, lattice)
 

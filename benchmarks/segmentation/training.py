@@ -24,14 +24,14 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
         model: The segmenter.
         images: ``[N, 3, H, W]`` uint8.
         labels: ``[N, H, W]`` uint8.
-        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``colour`` (strength of the jitter) and ``stride``: the
-            loss is taken at every such row and column, from a random first one on. Plain patches take every pixel.
+        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``colour`` (strength of the jitter) and
+            ``stride``: the loss is taken at every such row and column, from a random first one on. Plain patches take every pixel.
 
     Returns:
         Number of steps, milliseconds a step, the loss of the last tenth, peak memory.
     """
     model.train()
-    optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay)
+    optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay, args.new_lr)
     steps = max(1, args.epochs * len(images) // args.batch)
     untimed, losses = min(UNTIMED_STEPS, steps - 1), []
     stride = 1 if model.variant.partition == 'plain' else args.stride
