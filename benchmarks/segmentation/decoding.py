@@ -108,19 +108,29 @@ class Decode(nn.Module):
         return (bonus * own - factors[0] * distance - factors[1] * colour).softmax(-1)
 
     def _within_windows(self, candidates: Tensor, weights: Tensor, scene: Scene, lattice: Lattice) -> tuple[Tensor, Tensor]:
-        """Each tap becomes four: the places of its window that are nearest to the pixel, weighted bilinearly."""
-        windows, taps = scene.windows, []
+        """Taps become places of windows: the nearest one, and of the pixel's own region the four nearest, weighted bilinearly."""
+        place = self._places(candidates, scene, lattice)
+        nearest = place[..., 1:, :].round().long()
+        low = place[..., 0, :].floor().clamp(max=self.side - 2).long()
+        share = place[..., 0, :] - low
+        rows, factors = [self._row(candidates[..., 1:], nearest)], [weights[..., 1:]]
+        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            share_y, share_x = (part if step else 1 - part for part, step in zip(share.unbind(-1), (y, x), strict=True))
+            rows.append(self._row(candidates[..., 0], torch.stack([low[..., 0] + y, low[..., 1] + x], -1))[..., None])
+            factors.append((weights[..., 0] * share_y * share_x)[..., None])
+        return torch.cat(rows, -1), torch.cat(factors, -1)
+
+    def _places(self, candidates: Tensor, scene: Scene, lattice: Lattice) -> Tensor:
+        """``[B, h, w, C, 2]``: where the pixel lies in the window of each candidate, in places, 0 to s - 1."""
+        windows = scene.windows
         top = windows.top.float().index_select(0, candidates.flatten()).view(*candidates.shape, 2)
-        axes = []
-        for axis, coordinate in enumerate(self._coordinates(scene, lattice)):
-            inside = ((coordinate[:, :, None] + 0.5) * windows.scale[axis] - top[..., axis]) / windows.patch
-            place = (inside * self.side - 0.5).clamp(0, self.side - 1)
-            low = place.floor().clamp(max=self.side - 2)
-            axes.append(((low.long(), 1 - (place - low)), (low.long() + 1, place - low)))
-        for y, y_weight in axes[0]:
-            for x, x_weight in axes[1]:
-                taps.append((candidates * self.side**2 + y * self.side + x, weights * y_weight * x_weight))
-        return tuple(torch.cat(part, -1) for part in zip(*taps, strict=True))
+        inside = [((coordinate[:, :, None] + 0.5) * windows.scale[axis] - top[..., axis]) / windows.patch
+                  for axis, coordinate in enumerate(self._coordinates(scene, lattice))]
+        return (torch.stack(inside, -1) * self.side - 0.5).clamp(0, self.side - 1)
+
+    def _row(self, region: Tensor, place: Tensor) -> Tensor:
+        """Row of the table of a place ``[..., 2]``."""
+        return (region * self.side + place[..., 0]) * self.side + place[..., 1]
 
     @staticmethod
     def _coordinates(scene: Scene, lattice: Lattice) -> list[Tensor]:
