@@ -39,7 +39,7 @@ class _Timed:
     """Runs that begin only if the longest one so far would end in time."""
 
     def __init__(self, make: Callable[[argparse.Namespace], Run], args: argparse.Namespace, deadline: float):
-        MMLogger.get_current_instance().setLevel('WARNING')  # mmengine's constructor of optimizers reports every parameter
+        MMLogger.get_current_instance().setLevel('ERROR')  # the constructor of optimizers reports every parameter
         self.run, self.deadline, self.longest = make(args), deadline, 0.0
 
     def __call__(self, task: tuple) -> dict | None:
