@@ -22,9 +22,9 @@ def cell_positions(backbone: DHTViT) -> Tensor:
     return backbone.embedding.pos_embed.weight * (POSITION_SCALE / backbone.features.position.scale)**2
 
 
-def resized(images: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
-    """The image that a plain ViT with ``grid`` patches sees."""
-    return F.interpolate(images, [side * patch for side in grid], mode='bilinear', antialias=True, align_corners=False)
+def resized(images: Tensor, grid: tuple[int, int], patch: float) -> Tensor:
+    """The image that a plain ViT with ``grid`` patches of side ``patch`` sees."""
+    return F.interpolate(images, [round(side * patch) for side in grid], mode='bilinear', antialias=True, align_corners=False)
 
 
 def patch_tokens(backbone: DHTViT, images: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -64,13 +64,13 @@ class Content(nn.Module):
             windows: And their windows.
             shift: ``[R, 3]``, what mean injection adds to a region's pixels, or None.
         """
-        tokens = getattr(self, f'_{self.variant.content}')(backbone, images, partition, windows, shift)
+        tokens = getattr(self, f'_{self.variant.content.replace("zoom", "window")}')(backbone, images, partition, windows, shift)
         for name, linear in self.extras.items():
             tokens = tokens + linear(getattr(self, f'_{name}')(images, partition, windows))
         return tokens
 
     def _window(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:
-        pixels = windows.cut(resized(images, self.grid, self.patch), partition.image_index)
+        pixels = windows.cut(lambda zoom: resized(images, self.grid, self.patch * zoom), partition.image_index)
         if shift is not None:
             pixels = pixels + shift[:, :, None, None] * self._mask(images, partition, windows).view(-1, 1, self.patch, self.patch)
         return backbone.embedding.patch_embed(pixels.flatten(1)) + windows.positions(cell_positions(backbone))
@@ -88,10 +88,14 @@ class Content(nn.Module):
 
     def _mask(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
         """``[R, patch^2]``: which pixels of the window are the region's own."""
-        height, width = images.shape[2:]
-        y, x = (((torch.arange(side * self.patch, device=images.device) + 0.5) * (length / (side * self.patch))).long()
-                for side, length in zip(self.grid, (height, width), strict=True))
-        owners = windows.cut(partition.packed_labels[:, None, y[:, None], x], partition.image_index)
+        packed = partition.packed_labels[:, None]
+
+        def owner(zoom: float) -> Tensor:
+            y, x = (((torch.arange(count, device=images.device) + 0.5) * (length / count)).long()
+                    for count, length in zip((round(side * self.patch * zoom) for side in self.grid), images.shape[2:], strict=True))
+            return packed[:, :, y[:, None], x]
+
+        owners = windows.cut(owner, partition.image_index)
         return (owners.flatten(1) == torch.arange(len(owners), device=owners.device)[:, None]).float()
 
     def _stats(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
@@ -99,14 +103,14 @@ class Content(nn.Module):
         mean = region_mean(torch.cat([images, images.square()], 1), partition.labels, partition.offsets, partition.size)
         colour, deviation = mean[:, :3], (mean[:, 3:] - mean[:, :3].square()).clamp(min=0).sqrt()
         cell = math.sqrt(images[0, 0].numel() / math.prod(self.grid))
-        centre = torch.stack([(windows.top[:, axis] + self.patch / 2) / windows.scale[axis] for axis in (0, 1)], 1)
+        centre = torch.stack([windows.middle(axis) * images.shape[2 + axis] for axis in (0, 1)], 1)
         form = [(partition.size[:, None] / cell**2).log(), (windows.centroid - centre) / cell,
                 (partition.bbox[:, 2:] - partition.bbox[:, :2]) / cell]
         return torch.cat([colour, deviation, *form], 1)
 
     def _fine(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
         """``[R, 12 patch^2]``: the window at twice the resolution."""
-        return windows.cut(resized(images, self.grid, 2 * self.patch), partition.image_index, 2).flatten(1)
+        return windows.cut(lambda zoom: resized(images, self.grid, self.patch * zoom), partition.image_index, 2).flatten(1)
 
     def _gradient(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
         """``[R, patch^2]``: the histogram of the region's derivatives."""

@@ -75,7 +75,7 @@ class RegionViT(nn.Module):
                 colour = region_mean(images, partition.labels, partition.offsets, partition.size)
             shift = mean_shift(images, partition) if end_to_end else None
         with torch.no_grad():
-            windows = find_windows(partition, self.grid, self.backbone.patch_size)
+            windows = find_windows(partition, self.grid, self.backbone.patch_size, self.variant.content == 'zoom')
         return Scene(images, partition, windows, colour), shift
 
     def _plain(self, images: Tensor) -> tuple[Tensor, Tensor]:

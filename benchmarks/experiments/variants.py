@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 PARTITIONS = ('plain', 'grid', 'hard', 'spread', 'soft')
-CONTENTS = ('window', 'box', 'cells')
+CONTENTS = ('window', 'zoom', 'box', 'cells')
 EXTRAS = ('mask', 'stats', 'fine', 'gradient')
 DECODES = ('paint', 'mix', 'sub', 'pixel', 'bilinear', 'blend')
 FORM = 'PARTITION[NUMBER][:CONTENT[NUMBER][+EXTRA...]][:DECODE[NUMBER][+DECODE...]][:e2e]'
@@ -17,8 +17,8 @@ class Variant(NamedTuple):
         partition: What makes the tokens' regions: ``plain`` patches without a partition; ``grid``, the same patches as a partition;
             ``hard``, dHT with a hard budget; ``soft``, with the paper's budget; ``spread``, with the hard budget of even sizes
             (NUMBER: how even).
-        content: What a token sees: ``window`` of a patch's size, ``box`` (NUMBER: share of other regions' pixels), ``cells``, the
-            mean of the patches that the region covers.
+        content: What a token sees: ``window`` of a patch's size; ``zoom``, one of half or twice the side where the region is small or
+            large; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the mean of the patches that the region covers.
         extras: What is added to it: ``mask``, the region's form in the window; ``stats`` of its pixels; ``fine``, the window at twice
             the resolution; ``gradient``, the paper's gradient features.
         decodes: From tokens to pixels, in segmentation.

@@ -1,5 +1,6 @@
 """Windows of a patch's size in the middle of regions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from dht_mm.ops import region_mean
 from dht_mm.structures import Partition
 
+ZOOMS = (1.0, 2.0, 0.5)  # of the small image that the plain ViT sees
+
 
 @dataclass
 class Windows:
@@ -16,33 +19,58 @@ class Windows:
 
     Attributes:
         centroid: ``[R, 2]`` float, y and x in pixels of the full image.
-        top: ``[R, 2]`` int64, first row and column in the small image.
-        scale: Pixels of the small image a pixel of the full image, along y and x.
-        patch: Side of a window in pixels of the small image.
-        grid: Patches of the small image along y and x.
+        zoom: ``[R]`` float, how much larger than that image the one is that the window is cut from, one of :data:`ZOOMS`.
+        top: ``[R, 2]`` int64, first row and column in that one.
+        scale: Pixels of the plain ViT's image a pixel of the full image, along y and x.
+        patch: Side of a window.
+        grid: Patches of the plain ViT's image along y and x.
+        zoomed: Whether any zoom is not 1.
     """
 
     centroid: Tensor
+    zoom: Tensor
     top: Tensor
     scale: tuple[float, float]
     patch: int
     grid: tuple[int, int]
+    zoomed: bool
 
-    def cut(self, small: Tensor, image: Tensor, zoom: int = 1) -> Tensor:
+    def cut(self, maps: Callable[[float], Tensor], image: Tensor, times: int = 1) -> Tensor:
         """The windows of images.
 
         Args:
-            small: ``[B, C, h, w]``, ``zoom`` times as large as the small image.
+            maps: Gives ``[B, C, h, w]``, ``times`` as large as the image of a zoom.
             image: ``[R]`` int64, the image of each region.
-            zoom: Enlargement.
+            times: Enlargement of all.
 
         Returns:
-            ``[R, C, zoom * patch, zoom * patch]``.
+            ``[R, C, times * patch, times * patch]``.
         """
-        step = torch.arange(self.patch * zoom, device=small.device)
-        y, x = (self.top[:, axis, None] * zoom + step for axis in (0, 1))
-        channel = torch.arange(small.shape[1], device=small.device)
-        return small[image[:, None, None, None], channel[:, None, None], y[:, None, :, None], x[:, None, None, :]]
+        result = self._cut(maps(times), image, times)
+        for zoom in ZOOMS[1:] if self.zoomed else ():
+            result = torch.where((self.zoom == zoom)[:, None, None, None], self._cut(maps(zoom * times), image, times), result)
+        return result
+
+    def _cut(self, pixels: Tensor, image: Tensor, times: int) -> Tensor:
+        step = torch.arange(self.patch * times, device=pixels.device)
+        y, x = ((self.top[:, axis, None] * times + step).clamp(max=pixels.shape[2 + axis] - 1) for axis in (0, 1))
+        channel = torch.arange(pixels.shape[1], device=pixels.device)
+        return pixels[image[:, None, None, None], channel[:, None, None], y[:, None, :, None], x[:, None, None, :]]
+
+    def middle(self, axis: int) -> Tensor:
+        """``[R]``: the windows' middle as a share of the image's height or width."""
+        return (self.top[:, axis] + self.patch / 2) / (self.zoom * self.patch * self.grid[axis])
+
+    def inside(self, coordinate: Tensor, rows: Tensor, axis: int) -> Tensor:
+        """Where pixels lie in windows, 0 to 1 from one side to the other.
+
+        Args:
+            coordinate: ``[h, w]``, their y or x in the full image.
+            rows: ``[B, h, w, C]``, the regions whose windows are meant.
+            axis: Which of y and x.
+        """
+        zoom, top = (values.index_select(0, rows.flatten()).view(rows.shape) for values in (self.zoom, self.top[:, axis].float()))
+        return ((coordinate[:, :, None] + 0.5) * self.scale[axis] * zoom - top) / self.patch
 
     def positions(self, cells: Tensor) -> Tensor:
         """Positional embeddings at the middle of the windows, resampled bicubically: exactly a patch's where the window is one.
@@ -53,15 +81,21 @@ class Windows:
         Returns:
             ``[R, D]``.
         """
-        y, x = ((2 * self.top[:, axis] + self.patch) / (self.patch * side) - 1 for axis, side in enumerate(self.grid))
-        place = torch.stack([x, y], 1)  # -1 to 1
+        place = torch.stack([self.middle(1), self.middle(0)], 1) * 2 - 1
         sampled = F.grid_sample(cells.unflatten(1, self.grid)[None], place[None, None], mode='bicubic', padding_mode='border',
                                 align_corners=False)
         return sampled[0, :, 0].T
 
 
-def find_windows(partition: Partition, grid: tuple[int, int], patch: int) -> Windows:
-    """Windows around the centroid of each region, or, if that is not in the region, around its nearest pixel; moved into the image."""
+def find_windows(partition: Partition, grid: tuple[int, int], patch: int, zoomed: bool) -> Windows:
+    """Windows around the centroid of each region, or, if that is not in the region, around its nearest pixel; moved into the image.
+
+    Args:
+        partition: The regions.
+        grid: Patches of the plain ViT's image along y and x.
+        patch: Their side.
+        zoomed: Whether small regions have windows of half a patch's side, and large ones of two.
+    """
     batch, height, width = partition.labels.shape
     device, packed = partition.labels.device, partition.packed_labels.flatten()
     y, x = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
@@ -71,8 +105,13 @@ def find_windows(partition: Partition, grid: tuple[int, int], patch: int) -> Win
     pixel = torch.arange(height * width, device=device).repeat(batch)
     key = (distance * 16).long() * (height * width) + pixel
     key = key.new_full((partition.total_regions,), 2**62).scatter_reduce(0, packed, key, 'amin')
-    nearest, inside = key % (height * width), key // (height * width) <= 16 * 0.5
-    centre = torch.where(inside[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
+    nearest, within = key % (height * width), key // (height * width) <= 16 * 0.5
+    centre = torch.where(within[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
+    cells = partition.size * (grid[0] * grid[1] / (height * width))
+    zoom = torch.exp2(-(cells.log2() / 2).round().clamp(-1, 1)) if zoomed else torch.ones_like(cells)
     scale = tuple(side * patch / length for side, length in zip(grid, (height, width), strict=True))
-    top = [(centre[:, axis] * scale[axis] - patch / 2).round().long().clamp(0, (side - 1) * patch) for axis, side in enumerate(grid)]
-    return Windows(centroid, torch.stack(top, 1), scale, patch, grid)
+    top = []
+    for axis, side in enumerate(grid):
+        first = (centre[:, axis] * scale[axis] * zoom - patch / 2).round().long()
+        top.append(torch.minimum(first, (side * patch * zoom - patch).long()).clamp(min=0))
+    return Windows(centroid, zoom, torch.stack(top, 1), scale, patch, grid, zoomed)

@@ -122,10 +122,7 @@ class Decode(nn.Module):
 
     def _places(self, candidates: Tensor, scene: Scene, lattice: Lattice) -> Tensor:
         """``[B, h, w, C, 2]``: where the pixel lies in the window of each candidate, in places, 0 to s - 1."""
-        windows = scene.windows
-        top = windows.top.float().index_select(0, candidates.flatten()).view(*candidates.shape, 2)
-        inside = [((coordinate[:, :, None] + 0.5) * windows.scale[axis] - top[..., axis]) / windows.patch
-                  for axis, coordinate in enumerate(self._coordinates(scene, lattice))]
+        inside = [scene.windows.inside(coordinate, candidates, axis) for axis, coordinate in enumerate(self._coordinates(scene, lattice))]
         return (torch.stack(inside, -1) * self.side - 0.5).clamp(0, self.side - 1)
 
     def _row(self, region: Tensor, place: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def pack(folder: Path) -> list[str]:
 
 def test_runs_are_scored(tmp_path: Path, modules: None):
     variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
-                'soft:cells:bilinear']
+                'soft:cells:bilinear', 'spread:zoom+mask+fine:sub4+mix4']
     options = [*pack(tmp_path), '--device', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3', '--json', str(tmp_path / 'out.json')]
     command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
     printed = subprocess.run(command, cwd=FOLDER.parents[1], check=True, capture_output=True, text=True).stdout
