@@ -11,7 +11,7 @@ from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.tokenizer.budget import merge_regions
 
 SPLIT = 2  # regions are cut along a grid of this many patches a side before they are merged evenly
-SPREAD = 0.25  # weight of a pixel's place against its colour, in units of the normalised image a patch
+SPREAD = 0.1  # weight of a pixel's place against its colour, in units of the normalised image a patch
 
 
 def cells(height: int, width: int, grid: tuple[int, int], device: torch.device | None = None) -> Tensor:

@@ -35,7 +35,7 @@ class Variant(NamedTuple):
 
 
 def parse_variant(name: str) -> Variant:
-    """The variant of a name such as ``plain``, ``grid:window:paint``, ``hard:box+gradient:e2e`` or ``spread0.25:window:sub4+mix:e2e``.
+    """The variant of a name such as ``plain``, ``grid:window:paint``, ``hard:box+gradient:e2e`` or ``spread0.1:window:sub4+mix:e2e``.
 
     Raises:
         ValueError: The name has another form.
