@@ -1,0 +1,117 @@
+"""Windows of a patch's size in the middle of regions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dht_mm.ops import region_mean
+from dht_mm.structures import Partition
+
+ZOOMS = (1.0, 2.0, 0.5)  # of the small image that the plain ViT sees
+
+
+@dataclass
+class Windows:
+    """Where each region's window lies. ``R`` regions; the image as the plain ViT would see it has ``patch`` pixels a cell.
+
+    Attributes:
+        centroid: ``[R, 2]`` float, y and x in pixels of the full image.
+        zoom: ``[R]`` float, how much larger than that image the one is that the window is cut from, one of :data:`ZOOMS`.
+        top: ``[R, 2]`` int64, first row and column in that one.
+        scale: Pixels of the plain ViT's image a pixel of the full image, along y and x.
+        patch: Side of a window.
+        grid: Patches of the plain ViT's image along y and x.
+        zoomed: Whether any zoom is not 1.
+    """
+
+    centroid: Tensor
+    zoom: Tensor
+    top: Tensor
+    scale: tuple[float, float]
+    patch: int
+    grid: tuple[int, int]
+    zoomed: bool
+
+    def cut(self, maps: Callable[[float], Tensor], image: Tensor, times: int = 1) -> Tensor:
+        """The windows of images.
+
+        Args:
+            maps: Gives ``[B, C, h, w]``, ``times`` as large as the image of a zoom.
+            image: ``[R]`` int64, the image of each region.
+            times: Enlargement of all.
+
+        Returns:
+            ``[R, C, times * patch, times * patch]``.
+        """
+        result = self._cut(maps(times), image, times)
+        for zoom in ZOOMS[1:] if self.zoomed else ():
+            result = torch.where((self.zoom == zoom)[:, None, None, None], self._cut(maps(zoom * times), image, times), result)
+        return result
+
+    def _cut(self, pixels: Tensor, image: Tensor, times: int) -> Tensor:
+        step = torch.arange(self.patch * times, device=pixels.device)
+        y, x = ((self.top[:, axis, None] * times + step).clamp(max=pixels.shape[2 + axis] - 1) for axis in (0, 1))
+        channel = torch.arange(pixels.shape[1], device=pixels.device)
+        return pixels[image[:, None, None, None], channel[:, None, None], y[:, None, :, None], x[:, None, None, :]]
+
+    def middle(self, axis: int) -> Tensor:
+        """``[R]``: the windows' middle as a share of the image's height or width."""
+        return (self.top[:, axis] + self.patch / 2) / (self.zoom * self.patch * self.grid[axis])
+
+    def inside(self, coordinate: Tensor, rows: Tensor, axis: int) -> Tensor:
+        """Where pixels lie in windows, 0 to 1 from one side to the other.
+
+        Args:
+            coordinate: ``[h, w]``, their y or x in the full image.
+            rows: ``[B, h, w, C]``, the regions whose windows are meant.
+            axis: Which of y and x.
+        """
+        zoom, top = (values.index_select(0, rows.flatten()).view(rows.shape) for values in (self.zoom, self.top[:, axis].float()))
+        return ((coordinate[:, :, None] + 0.5) * self.scale[axis] * zoom - top) / self.patch
+
+    def positions(self, cells: Tensor) -> Tensor:
+        """Positional embeddings at the middle of the windows, resampled bicubically: exactly a patch's where the window is one.
+
+        Args:
+            cells: ``[D, cells]``, y-major.
+
+        Returns:
+            ``[R, D]``.
+        """
+        place = torch.stack([self.middle(1), self.middle(0)], 1) * 2 - 1
+        sampled = F.grid_sample(cells.unflatten(1, self.grid)[None], place[None, None], mode='bicubic', padding_mode='border',
+                                align_corners=False)
+        return sampled[0, :, 0].T
+
+
+def find_windows(partition: Partition, grid: tuple[int, int], patch: int, zoomed: bool) -> Windows:
+    """Windows around the centroid of each region, or, if that is not in the region, around its nearest pixel; moved into the image.
+
+    Args:
+        partition: The regions.
+        grid: Patches of the plain ViT's image along y and x.
+        patch: Their side.
+        zoomed: Whether small regions have windows of half a patch's side, and large ones of two.
+    """
+    batch, height, width = partition.labels.shape
+    device, packed = partition.labels.device, partition.packed_labels.flatten()
+    y, x = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
+    place = torch.stack([y.expand(height, width), x.expand(height, width)]).float()
+    centroid = region_mean(place.expand(batch, -1, -1, -1), partition.labels, partition.offsets, partition.size)
+    distance = (place.flatten(1).T.repeat(batch, 1) - centroid.index_select(0, packed)).square().sum(1)
+    pixel = torch.arange(height * width, device=device).repeat(batch)
+    key = (distance * 16).long() * (height * width) + pixel
+    key = key.new_full((partition.total_regions,), 2**62).scatter_reduce(0, packed, key, 'amin')
+    nearest, within = key % (height * width), key // (height * width) <= 16 * 0.5
+    centre = torch.where(within[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
+    cells = partition.size * (grid[0] * grid[1] / (height * width))
+    zoom = torch.exp2(-(cells.log2() / 2).round().clamp(-1, 1)) if zoomed else torch.ones_like(cells)
+    scale = tuple(side * patch / length for side, length in zip(grid, (height, width), strict=True))
+    top = []
+    for axis, side in enumerate(grid):
+        first = (centre[:, axis] * scale[axis] * zoom - patch / 2).round().long()
+        top.append(torch.minimum(first, (side * patch * zoom - patch).long()).clamp(min=0))
+    return Windows(centroid, zoom, torch.stack(top, 1), scale, patch, grid, zoomed)

@@ -1,0 +1,87 @@
+"""Fine-tune a plain ViT and dHT-ViTs on CamVid the same way, with the same number of tokens, and compare their masks.
+
+    python benchmarks/segmentation/pack_camvid.py --data DATA/camvid --vit VIT.pth --out FOLDER
+    python benchmarks/segmentation/camvid.py --data FOLDER/camvid.npz --vit FOLDER/vit.npz --tokenizer TOKENIZER.pth \\
+        --variants plain spread:window:mix spread:window:mix:e2e --tokens 300 --seeds 0 --json camvid.json
+
+A variant is named PARTITION:CONTENT:DECODE, see variants.py: which regions, what a token sees of its own, and how pixels get their
+logits. `plain` is the plain ViT, a linear map of its patches interpolated bilinearly. Images are 360 x 480; the plain ViT sees them
+resized to whole patches. Each run prints its row when it ends.
+
+Steps of so small a model keep the host busy and not the GPU: several runs at once (--workers) take less time together, but their
+times say nothing then. Measure these with one worker and --epochs 2.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'experiments'))
+from packing import load_images, load_weights  # noqa: E402
+from pool import add_options, run_all  # noqa: E402
+from scoring import evaluate  # noqa: E402
+from segmenter import Segmenter  # noqa: E402
+from training import train  # noqa: E402
+from variants import parse_variant  # noqa: E402
+
+GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
+NUM_CLASSES = 11
+SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
+             ms_per_step='ms/step', images_per_s='images/s')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True, help='file of pack_camvid.py')
+    parser.add_argument('--vit', type=Path, required=True, help='file of pack_camvid.py')
+    parser.add_argument('--tokenizer', type=Path, help='weights of a dHT tokenizer; without, they are random')
+    parser.add_argument('--variants', nargs='+', default=['plain'], metavar='NAME')
+    parser.add_argument('--tokens', nargs='+', type=int, choices=list(GRIDS), default=[300], help='mean number (default: 300)')
+    parser.add_argument('--epochs', type=int, default=40)
+    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--lr', type=float, default=1e-4)
+    parser.add_argument('--layer-decay', type=float, default=0.85)
+    parser.add_argument('--weight-decay', type=float, default=0.05)
+    parser.add_argument('--new-lr', type=float, default=1.0, help='factor of the rate of what is not pretrained (default: 1)')
+    parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
+    parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
+    parser.add_argument('--train-images', type=int, help='at most so many')
+    parser.add_argument('--test-images', type=int, help='at most so many')
+    add_options(parser)
+    return parser.parse_args()
+
+
+class Runner:
+    """Trains and scores variants on data that is loaded once."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.vit = args, load_weights(args.vit)
+        self.data = {split: self._load(split, most) for split, most in (('train', args.train_images), ('test', args.test_images))}
+
+    def _load(self, split: str, most: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels on the device, every n-th where fewer are asked for."""
+        images, labels = load_images(self.args.data, split, self.args.device)
+        step = -(-len(images) // most) if most else 1
+        return images[::step], labels[::step]
+
+    def __call__(self, task: tuple[str, int, int]) -> dict:
+        """The figures of a variant, a number of tokens and a seed."""
+        name, tokens, seed = task
+        torch.manual_seed(seed)
+        model = Segmenter(parse_variant(name), GRIDS[tokens], self.vit, self.args.tokenizer, NUM_CLASSES).to(self.args.device)
+        figures = train(model, *self.data['train'], self.args) | evaluate(model, *self.data['test'], NUM_CLASSES, self.args)
+        return figures | dict(kernel=model.decode.learned_kernel())
+
+
+def main() -> None:
+    args = parse_args()
+    for name in args.variants:
+        parse_variant(name)  # a wrong name fails before anything runs
+    tasks = [(variant, tokens, seed) for seed in args.seeds for tokens in args.tokens for variant in args.variants]
+    run_all(('variant', 'T', 'seed'), tasks, Runner, SHOWN, args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,98 @@
+"""benchmarks/segmentation/camvid.py trains and scores on a made-up data set, and its cells of a grid are the plain ViT's patches."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dht_mm.tokenizer import DHTTokenizer
+
+FOLDER = Path(__file__).resolve().parents[2] / 'benchmarks/segmentation'
+DIMS, DEPTH, PATCH = 64, 2, 14
+SIZE = (44, 56)  # four pixels a cell of the grid of 154
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's files can be imported, and are forgotten afterwards."""
+    names = {path.stem for folder in (FOLDER, FOLDER.parent / 'experiments') for path in folder.glob('*.py')}
+    monkeypatch.syspath_prepend(str(FOLDER.parent / 'experiments'))
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def plain_vit() -> dict[str, torch.Tensor]:
+    """Random weights in DINOv2's layout."""
+    shapes = {'cls_token': (1, 1, DIMS), 'pos_embed': (1, 1 + 25, DIMS), 'patch_embed.proj.weight': (DIMS, 3, PATCH, PATCH),
+              'patch_embed.proj.bias': (DIMS,), 'norm.weight': (DIMS,), 'norm.bias': (DIMS,), 'mask_token': (1, DIMS)}
+    for block in range(DEPTH):
+        linears = {'attn.qkv': (3 * DIMS, DIMS), 'attn.proj': (DIMS, DIMS), 'mlp.fc1': (4 * DIMS, DIMS), 'mlp.fc2': (DIMS, 4 * DIMS)}
+        names = {f'{name}.weight': shape for name, shape in linears.items()}
+        names |= {f'{name}.bias': shape[:1] for name, shape in linears.items()}
+        names |= {f'{name}.{leaf}': (DIMS,) for name in ('norm1', 'norm2') for leaf in ('weight', 'bias')}
+        shapes |= {f'blocks.{block}.{name}': shape for name, shape in (names | {'ls1.gamma': (DIMS,), 'ls2.gamma': (DIMS,)}).items()}
+    random = torch.Generator().manual_seed(0)
+    return {name: 0.1 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
+
+
+def pack(folder: Path) -> list[str]:
+    """Options that name the packed files of three noisy images a split, halves of two classes."""
+    from packing import pack_images, pack_weights
+
+    random = np.random.default_rng(0)
+    labels = np.where(np.arange(SIZE[1]) < SIZE[1] // 2, 0, 3).astype(np.uint8)[None].repeat(SIZE[0], 0)
+    labels[:4] = 255
+    pairs = [((labels[..., None] * 20 + random.integers(0, 100, (*SIZE, 3))).astype(np.uint8), labels) for _ in range(3)]
+    pack_images(folder / 'data.npz', dict(train=pairs, test=pairs))
+    pack_weights(folder / 'vit.npz', plain_vit())
+    torch.save(DHTTokenizer().state_dict(), folder / 'tokenizer.pth')
+    return [part for name, file in dict(data='data.npz', vit='vit.npz', tokenizer='tokenizer.pth').items()
+            for part in (f'--{name}', str(folder / file))]
+
+
+def test_runs_are_scored(tmp_path: Path, modules: None):
+    variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
+                'soft:cells:bilinear', 'spread:zoom+mask+fine:sub4+mix4']
+    options = [*pack(tmp_path), '--device', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3', '--json', str(tmp_path / 'out.json')]
+    command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
+    printed = subprocess.run(command, cwd=FOLDER.parents[1], check=True, capture_output=True, text=True).stdout
+    rows = json.loads((tmp_path / 'out.json').read_text())['rows']
+    assert [row['variant'] for row in rows] == variants and all(f'| {name} | 154 | 0 |' in printed for name in variants)
+    for row in rows:
+        assert row['steps'] == 1 and np.isfinite(row['loss'])
+        assert all(0 <= row[name] <= 100 for name in ('miou', 'trimap_1', 'trimap_3', 'trimap_5', 'boundary', 'oracle'))
+        assert row['oracle'] >= row['miou'] - 1e-9 or 'mix' in row['variant'] or row['variant'] == 'plain'
+    assert [round(row['tokens']) for row in rows[:3]] == [154] * 3
+
+
+def test_unknown_variant_is_named(modules: None):
+    from variants import parse_variant
+
+    for name in ('magic', 'grid:window:magic', 'grid:window:paint:more:e2e', 'plain:window', 'grid+hard'):
+        with pytest.raises(ValueError, match=re.escape(f'got {name!r}')):
+            parse_variant(name)
+
+
+def test_cells_of_a_grid_are_the_patches_of_the_plain_vit(tmp_path: Path, modules: None):
+    from packing import load_weights
+    from segmenter import Segmenter
+    from variants import parse_variant
+
+    pack(tmp_path)
+    images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    logits = {}
+    for name in ('plain', 'grid:window:bilinear', 'grid:cells:bilinear', 'grid:window:sub3+mix+pixel'):
+        torch.manual_seed(0)
+        model = Segmenter(parse_variant(name), (11, 14), load_weights(tmp_path / 'vit.npz'), None, 5).eval()
+        with torch.inference_mode():
+            logits[name] = model(images)[0]
+    for name in ('grid:window:bilinear', 'grid:cells:bilinear'):
+        torch.testing.assert_close(logits[name], logits['plain'], atol=1e-4, rtol=1e-4)
+    assert logits['grid:window:sub3+mix+pixel'].shape == logits['plain'].shape
