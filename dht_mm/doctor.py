@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,7 +118,7 @@ def check_room(room: str) -> Finding:
 def check_rooms() -> Finding:
     """All rooms."""
     rooms = sorted(path.parent.name for path in PACKAGE.glob('*/__init__.py'))
-    findings = {room: diagnose(lambda room=room: check_room(room)) for room in rooms}
+    findings = {room: diagnose(partial(check_room, room)) for room in rooms}
     lines = [finding.text if finding.status == NOTE else f'dht_mm.{room}: {finding.text}'
              for room, finding in findings.items() if finding.status != OK]
     statuses = {finding.status for finding in findings.values()}
@@ -174,8 +175,8 @@ def self_test_model() -> Finding:
 def main() -> int:
     """Print the report; the exit code."""
     warnings.simplefilter('ignore')  # toolkits warn of what they lack themselves, which is nothing that this package needs
-    toolkits = [lambda toolkit=toolkit: check_toolkit(toolkit) for toolkit in TOOLKITS]
-    checks = [check_families, check_torch, check_operators, check_rooms, *toolkits, self_test, self_test_model]
+    toolkits = [partial(check_toolkit, toolkit) for toolkit in TOOLKITS]
+    checks: list[Callable[[], Finding]] = [check_families, check_torch, check_operators, check_rooms, *toolkits, self_test, self_test_model]
     print(header(), flush=True)
     failed = 0
     for check in checks:

@@ -1,5 +1,7 @@
 """What functions that draw accept: one image, and one partition or label map of its size."""
 
+from typing import Any
+
 import numpy as np
 
 from dht_mm.structures import Partition
@@ -21,7 +23,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def label_map(regions: Regions, shape: tuple[int, int] | None = None) -> np.ndarray:
+def label_map(regions: Regions | Any, shape: tuple[int, int] | None = None) -> np.ndarray:
     """The label of each pixel of one image, as a numpy array.
 
     Args:
