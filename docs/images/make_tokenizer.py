@@ -100,7 +100,7 @@ def main() -> None:
     image = np.array(Image.fromarray(data.coffee()).resize(SIZE, Image.Resampling.BICUBIC))
     hierarchy = make_tokenizer(args.checkpoint).hierarchy(normalise(image))
     save_png(args.out_dir / 'photo.png', image)
-    save_png(args.out_dir / 'levels.png', draw_levels(image, hierarchy))
+    save_png(args.out_dir / 'hierarchy.png', draw_levels(image, hierarchy))
     save_png(args.out_dir / 'selection.png', draw_selection(image, hierarchy))
     save_png(args.out_dir / 'choices.png', draw_choices(image, args.checkpoint))
 

