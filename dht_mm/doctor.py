@@ -138,7 +138,7 @@ def check_toolkit(toolkit: str) -> Finding:
 
 
 def self_test() -> Finding:
-    """The regions of a random image are a partition, the same alone, in a batch and on every backend."""
+    """The regions of random images are a partition, the same alone, in a batch, by the definition and on a GPU."""
     torch, ops = import_module('torch'), import_module('dht_mm.ops')
     start = time.perf_counter()
     features = torch.randn(2, 8, 48, 64, generator=torch.Generator().manual_seed(0)).cumsum(3) / 4
@@ -150,11 +150,14 @@ def self_test() -> Finding:
         if not torch.equal(ops.build_hierarchy(features[index:index + 1], *maps).labels[0], batch.labels[index]):
             return Finding(FAILED, f'self-test: image {index} has other regions alone than in a batch')
     with ops.use_backend('torch'):
-        definition = ops.build_hierarchy(features, *maps)
-    for field in ('labels', 'size', 'bbox', 'mean'):
-        if not torch.equal(getattr(definition, field), getattr(batch, field)):
-            return Finding(FAILED, f'self-test: {field} of the compiled operators and of the definition differ: please report it')
-    return Finding(OK, f'self-test: {batch.size.shape[0]} regions of 2 images, the same in a batch and on every backend, '
+        others = {'the pure-torch definition': ops.build_hierarchy(features, *maps)}
+    if torch.cuda.is_available():
+        others['the GPU'] = ops.build_hierarchy(features.cuda(), *(value.cuda() for value in maps))
+    for name, other in others.items():
+        for field in ('labels', 'size', 'bbox', 'mean'):
+            if not torch.equal(getattr(other, field).cpu(), getattr(batch, field)):
+                return Finding(FAILED, f'self-test: {field} from {name} differ from those of the CPU: please report it')
+    return Finding(OK, f'self-test: {batch.size.shape[0]} regions of 2 images, the same in a batch and by {" and ".join(others)}, '
                        f'{time.perf_counter() - start:.1f} s')
 
 

@@ -131,7 +131,7 @@ def test_kernels_that_differ_from_the_definition_are_found(monkeypatch):
 
     monkeypatch.setattr(ops, 'build_hierarchy', build)
     assert doctor.self_test() == (
-        FAILED, 'self-test: labels of the compiled operators and of the definition differ: please report it')
+        FAILED, 'self-test: labels from the pure-torch definition differ from those of the CPU: please report it')
 
 
 def test_result_that_depends_on_the_batch_is_found(monkeypatch):
