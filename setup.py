@@ -102,6 +102,8 @@ setup(
     python_requires='>=3.10',
     install_requires=['numpy>=1.26', 'pillow>=10.1', 'torch>=2.6'],
     extras_require={
+        'docs': ['furo>=2024.8', 'myst-parser>=4', 'sphinx>=8'],
+        'lint': ['codespell[toml]>=2.3', 'mypy>=1.13', 'pytest-cov>=5'],
         'seg': [*MMENGINE, 'onedl-mmsegmentation>=1.4.2'],
         'cls': [*MMENGINE, 'onedl-mmpretrain>=1.3.6'],
         'dev': ['cairosvg>=2.7', 'hypothesis>=6.100', 'ipykernel>=6.29', 'nbclient>=0.10', 'pytest>=8', 'pytest-xdist>=3.5',

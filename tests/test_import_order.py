@@ -53,7 +53,7 @@ TOOLKITS = {
     'engine': ('mmengine',),
 }
 # The files beside the rooms, which import no room, and their distributions.
-ROOT_FILES = {'__init__': (), 'model_zoo': ('mmpretrain',), 'registry': ('mmengine',), 'version': ()}
+ROOT_FILES = {'__init__': (), 'doctor': (), 'model_zoo': ('mmpretrain',), 'registry': ('mmengine',), 'version': ()}
 
 
 def imported_modules(tree: ast.AST, package: str) -> Iterator[str]:

@@ -46,16 +46,17 @@ class RegionEmbedding(nn.Module):
         registers = torch.randn(num_register_tokens, embed_dims) * 0.02
         self.register_tokens = nn.Parameter(registers) if num_register_tokens else None
         self.pre_norm = nn.LayerNorm(embed_dims, norm_eps) if pre_norm else nn.Identity()
-        for linear in filter(lambda module: isinstance(module, nn.Linear), self.children()):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
+        for module in self.children():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(self.patch_embed.bias)
 
     def forward(self, rows: Sequence[Tensor], partition: Partition) -> Tensor:
         """Feature groups ``[R, dims]``, in the order of ``dims``, to the packed sequence of :func:`join`, ``[B P + R, D]``."""
         pixels, position, *gradient = rows
         tokens = self.patch_embed(pixels) + self.pos_embed(position)
-        if gradient:
-            tokens = tokens + self.gradient_embed(gradient[0])
+        if self.gradient_embed is not None:
+            tokens = tokens + self.gradient_embed(*gradient)
         no_prefix = self.patch_embed.bias.new_empty(0, tokens.shape[1])
         prefix = [part for part in (self.cls_token, self.register_tokens) if part is not None]
         return self.pre_norm(join(torch.cat([no_prefix, *prefix]), tokens, partition))

@@ -1,6 +1,7 @@
 """The stack of transformer blocks."""
 
 from collections.abc import Collection
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -22,24 +23,25 @@ class Encoder(nn.Module):
         norm_eps: Epsilon of all norms.
         with_cp: Whether to save memory in training by computing each block again in the backward pass.
         compile_blocks: Whether to compile the blocks (``torch.compile``), once for all of them and all numbers of tokens.
-        **block: Further options of :class:`Block`.
+        **options: Further options of :class:`Block`.
     """
 
     def __init__(self, embed_dims: int, num_layers: int, num_heads: int, feedforward_channels: int, drop_path_rate: float = 0.0,
                  final_norm: bool = True, norm_eps: float = 1e-6, with_cp: bool = False,
-                 compile_blocks: bool = False, **block: float | bool):
+                 compile_blocks: bool = False, **options: Any):
         super().__init__()
         rates = [drop_path_rate * index / max(num_layers - 1, 1) for index in range(num_layers)]
-        self.blocks = nn.ModuleList(
-            Block(embed_dims, num_heads, feedforward_channels, rate, norm_eps=norm_eps, **block) for rate in rates)
+        blocks = [Block(embed_dims, num_heads, feedforward_channels, rate, norm_eps=norm_eps, **options) for rate in rates]
+        for block in blocks:
+            block.compiled = compile_blocks
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dims, norm_eps) if final_norm else nn.Identity()
         self.with_cp = with_cp
-        for block in self.blocks:
-            block.compiled = compile_blocks
-        for linear in filter(lambda module: isinstance(module, nn.Linear), self.modules()):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, layout: TokenLayout | Tensor, out_indices: Collection[int],
                 rows: Tensor | None = None) -> dict[int, Tensor]:
@@ -65,7 +67,7 @@ class Encoder(nn.Module):
             outputs[last] = self.norm(x)
         return outputs
 
-    def _run(self, block: Block, *inputs: Tensor | TokenLayout | None) -> Tensor:
-        if self.with_cp and inputs[0].requires_grad:
-            return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
+    def _run(self, block: nn.Module, x: Tensor, *inputs: TokenLayout | Tensor | None) -> Tensor:
+        if self.with_cp and x.requires_grad:
+            return checkpoint(block, x, *inputs, use_reentrant=False)
+        return block(x, *inputs)

@@ -1,6 +1,7 @@
 """Learning rates that fall from layer to layer towards the input, for any toolkit and backbone."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
@@ -54,7 +55,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return
         scales = self._scales(module)
         for group in params:
-            group['lr'] = group.get('lr', self.base_lr) * scales[group['params'][0]]
+            group['lr'] = (group['lr'] if 'lr' in group else self.base_lr) * scales[group['params'][0]]
         params[:] = _merge(params)
 
     def _scales(self, model: nn.Module) -> dict[nn.Parameter, float]:
@@ -70,7 +71,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return scales
 
 
-def _layered_parts(module: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn.Module]]:
+def _layered_parts(module: nn.Module, prefix: str = '') -> Iterator[tuple[str, Any]]:
     """The outermost modules that know the depth of their parameters, and what stands before their parameters' names."""
     if hasattr(module, 'get_layer_depth'):
         yield prefix, module

@@ -39,8 +39,7 @@ class KNNClassifier(BaseModel):
             raise ValueError(f'k and temperature must be positive, got {k!r} and {temperature!r}')
         self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
         self.database, self.num_classes, self.k, self.temperature = database, num_classes, k, temperature
-        self.features: Tensor | None = None
-        self.labels: Tensor | None = None
+        self.features = self.labels = torch.empty(0)  # until fill()
 
     def forward(self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = 'tensor') -> Tensor | list[Any]:
         """Features or predictions of a batch.
@@ -54,14 +53,16 @@ class KNNClassifier(BaseModel):
             ``[B, D]`` features of length 1; or ``data_samples`` with the share of the votes that each class got.
 
         Raises:
-            ValueError: ``mode`` is another; there is nothing to train.
+            ValueError: ``mode`` is another, since there is nothing to train; or there is no sample to predict for.
         """
         if mode not in ('tensor', 'predict'):
             raise ValueError(f"mode must be 'tensor' or 'predict', got {mode!r}")
         features = F.normalize(self.backbone(inputs)[-1].float(), dim=1)
         if mode == 'tensor':
             return features
-        if self.features is None:
+        if data_samples is None:
+            raise ValueError("data_samples must be one an image in mode='predict', got None")
+        if not len(self.features):
             self.fill()
         scores = vote(features @ self.features.T, self.labels, self.num_classes, self.k, self.temperature)
         for sample, score in zip(data_samples, scores, strict=True):

@@ -140,7 +140,7 @@ class TokenHead(BaseDecodeHead):
         regions, images, partition = seg_logits
         labels = self._labels(batch_data_samples, partition)
         losses = self._decode_losses(regions, labels, partition)
-        if images is not None:
+        if images is not None and self.loss_image is not None:
             name = self.loss_image.loss_name
             losses[name] = losses.get(name, 0) + self.loss_image(images, labels, ignore_index=self.ignore_index)
         losses['acc_seg'] = self._accuracy(regions, labels, partition)
@@ -158,10 +158,11 @@ class TokenHead(BaseDecodeHead):
             pixels = partition.scatter(regions)
             weight = self.sampler.sample(pixels, labels[:, None]) if self.sampler is not None else None
             values += [(loss, loss(pixels, labels, weight=weight, ignore_index=self.ignore_index)) for loss in by_pixel]
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for loss, value in values:
             value = value if value.numel() else value.sum()  # a Lovasz loss of no pixel is empty, its mean would be NaN
-            losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+            name = str(loss.loss_name)
+            losses[name] = losses[name] + value if name in losses else value
         return losses
 
     @torch.no_grad()

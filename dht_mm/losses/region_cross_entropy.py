@@ -28,6 +28,7 @@ class RegionCrossEntropyLoss(nn.Module):
         ValueError: ``class_weight`` has an entry that is negative or not finite.
     """
 
+    class_weight: Tensor | None
     per_region = True  # tells a head to call this loss with region logits and the partition, not with a map of logits
 
     def __init__(self, loss_weight: float = 1.0, class_weight: Sequence[float] | None = None, loss_name: str = 'loss_ce') -> None:

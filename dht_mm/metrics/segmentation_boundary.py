@@ -71,8 +71,8 @@ def boundary_overlap(prediction: Tensor, labels: Tensor, num_classes: int, width
         ValueError: The maps differ in size or have a value out of range, or ``width`` is not a positive integer.
     """
     known = known_pixels(prediction, labels, num_classes, ignore_index)
-    maps = (classes.long().masked_fill(~label_band(classes, known, width, frame=True), -1) for classes in (prediction, labels))
-    return class_overlap(*maps, num_classes)
+    predicted, true = (classes.long().masked_fill(~label_band(classes, known, width, frame=True), -1) for classes in (prediction, labels))
+    return class_overlap(predicted, true, num_classes)
 
 
 def trimap_overlap(prediction: Tensor, labels: Tensor, num_classes: int, width: int, ignore_index: int = 255) -> ClassOverlap:

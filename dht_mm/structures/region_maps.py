@@ -17,6 +17,7 @@ class RegionMaps(tuple[Tensor, ...]):
     partition: Partition
 
     def __new__(cls, maps: Iterable[Tensor], partition: Partition) -> 'RegionMaps':
+        """A tuple is made, not initialised."""
         self = super().__new__(cls, maps)
         self.partition = partition
         return self

@@ -49,12 +49,12 @@ class TokenizerPretrainer(BaseModel):
         """
         if mode not in ('tensor', 'loss', 'predict'):
             raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
-        if mode == 'predict' and data_samples is None:
-            raise ValueError("data_samples must be one an image in mode='predict', got None")
         partition = self.tokenizer(inputs)
         if mode == 'tensor':
             return partition
         if mode == 'predict':
+            if data_samples is None:
+                raise ValueError("data_samples must be one an image in mode='predict', got None")
             for sample, labels in zip(data_samples, partition.labels, strict=True):
                 sample.pred_regions = PixelData(data=labels[None])
             return list(data_samples)

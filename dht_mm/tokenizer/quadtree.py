@@ -57,7 +57,7 @@ class QuadtreeTokenizer(nn.Module):
 
     def _splits(self, levels: list['_Level']) -> list[Tensor]:
         """``[B, h, w]`` bool of each level but the finest, from fine to coarse: the squares that are split."""
-        keys = []
+        keys: list[Tensor] = []
         for level in levels[:0:-1]:  # the root first
             asked = level.error > self.threshold * LEVELS_PER_UNIT**2 * level.pixels
             # No square comes before the one that it lies in, whose error is larger but for rounding.
@@ -99,7 +99,8 @@ def _pool(values: Tensor, side: int) -> Tensor:
 def _squared_error(pixels: Tensor, total: Tensor, squares: Tensor) -> Tensor:
     """``[B, h, w]`` sum over channels, one after the other, of ``sum x^2 - (sum x)^2 / n``."""
     error = squares.double() - total.double().square() / pixels
-    return sum(channel for channel in error.clamp(min=0).unbind(1))
+    first, *others = error.clamp(min=0).unbind(1)
+    return sum(others, first)
 
 
 def _enlarge(values: Tensor, side: int) -> Tensor:

@@ -1,10 +1,20 @@
 """What functions that draw accept: one image, and one partition or label map of its size."""
 
+from typing import Any, Protocol
+
 import numpy as np
 
 from dht_mm.structures import Partition
 
-Regions = Partition | np.ndarray  # or a tensor, of which only methods are used: this room does not import torch
+
+class TensorLike(Protocol):
+    """A tensor, of which only methods are used: this room does not import torch."""
+
+    def detach(self) -> Any:
+        """The same without gradient."""
+
+
+Regions = Partition | np.ndarray | TensorLike
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
@@ -38,8 +48,8 @@ def label_map(regions: Regions, shape: tuple[int, int] | None = None) -> np.ndar
     if isinstance(regions, Partition):
         if len(regions) != 1:
             raise ValueError(f'regions must be a partition of one image, got {len(regions)}: pass partition.labels[i] instead')
-        regions = regions.labels[0]
-    labels = regions.detach().cpu().numpy() if hasattr(regions, 'detach') else regions
+        return label_map(regions.labels[0], shape)
+    labels = regions if isinstance(regions, np.ndarray) or not hasattr(regions, 'detach') else regions.detach().cpu().numpy()
     if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f'regions must be a Partition or integer labels, got {getattr(labels, "dtype", type(labels).__name__)}')
     if labels.ndim != 2 or labels.size == 0:

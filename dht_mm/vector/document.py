@@ -43,7 +43,7 @@ def level_groups(paths: Sequence[str], levels: ndarray) -> list[str]:
     """Paths gathered in a group ``level-N`` for each level of the hierarchy that has any, the finest first."""
     groups = []
     for level in np.unique(levels).tolist():
-        groups += [f'<g id="level-{level}">', *(paths[index] for index in np.flatnonzero(levels == level)), '</g>']
+        groups += [f'<g id="level-{level}">', *(paths[index] for index in np.flatnonzero(levels == level).tolist()), '</g>']
     return groups
 
 

@@ -41,7 +41,7 @@ class _Runs(NamedTuple):
 
     begin: ndarray
     run: ndarray
-    index: ndarray
+    index: ndarray  # type: ignore[assignment]  # nobody asks a tuple of arrays for an item's index
 
 
 def fit(samples: Samples, tolerance: ndarray) -> Curves:

@@ -29,7 +29,7 @@ def merge_regions(image: np.ndarray, labels: Regions, count: int) -> np.ndarray:
     total = np.stack([np.bincount(labels.ravel(), channel.ravel()) for channel in np.moveaxis(image, -1, 0)], 1)
     parent, pairs = np.arange(len(size)), _neighbours(labels)
     while len(size) > count:
-        chosen = pairs[:, _mutually_cheapest(_cost(*pairs, size, total), pairs, len(size))[:len(size) - count]]
+        chosen = pairs[:, _mutually_cheapest(_cost(pairs[0], pairs[1], size, total), pairs, len(size))[:len(size) - count]]
         root = np.arange(len(size))
         root[chosen[1]] = chosen[0]
         number = np.unique(root, return_inverse=True)[1]

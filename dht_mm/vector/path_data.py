@@ -36,7 +36,7 @@ def _commands(planar: PlanarMap, controls: ndarray, curves: Curves) -> tuple[nda
     points, straight, loops = _walk(planar, controls, curves)
     moves = points[:, 1:] - points[:, :1]
     kinds, moves = _shortest(straight, moves)
-    used = moves.any((1, 2))
+    used = np.array(moves.any((1, 2)))
     # Closing a path draws a last line by itself.
     last = loops[1:] - 1
     used[last[straight[last]]] = False

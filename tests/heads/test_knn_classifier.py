@@ -73,6 +73,11 @@ def test_nothing_is_trained():
         make_model()(torch.zeros(1, 3, 2, 2), mode='loss')
 
 
+def test_prediction_without_samples_is_named():
+    with pytest.raises(ValueError, match="data_samples must be one an image in mode='predict', got None"):
+        make_model()(torch.zeros(1, 3, 2, 2), mode='predict')
+
+
 @pytest.mark.parametrize('options', [dict(k=0), dict(temperature=0.0)])
 def test_bad_options_are_named(options: dict):
     with pytest.raises(ValueError, match='k and temperature must be positive, got'):

@@ -11,7 +11,7 @@ from PIL import Image
 from dht_mm.tokenizer import DHTTokenizer
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-sys.path[:0] = [str(TOOLS), *(str(TOOLS / folder) for folder in ('demo', 'env', 'model_converters', 'ops'))]
+sys.path[:0] = [str(TOOLS), *(str(TOOLS / folder) for folder in ('demo', 'env', 'model_converters', 'ops', 'release'))]
 
 
 @pytest.fixture(scope='module')

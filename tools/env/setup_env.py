@@ -21,7 +21,7 @@ TORCH = ('torch==2.13.0',)  # alone and first, so that nothing else chooses the 
 TOOLKITS = ('onedl-mmengine==0.10.12', 'onedl-mmcv==2.3.6', 'onedl-mmsegmentation==1.4.2', 'onedl-mmpretrain==1.3.6')
 TORCHVISION = ('torchvision==0.28.0',)
 # Verbose, so that the log shows why compiled operators could not be built; with the setuptools that torch requires.
-PACKAGE = ('-v', '--no-build-isolation', '-e', f'{ROOT}[dev]')
+PACKAGE = ('-v', '--no-build-isolation', '-e', f'{ROOT}[dev,docs,lint]')
 LAST_LINES = 15
 
 
