@@ -27,6 +27,7 @@ ROOMS = {
     'heads': ('structures', 'ops'),
     'segmentors': ('structures',),
     'datasets': (),
+    'saliency': ('structures', 'embedding'),
     'metrics': ('structures',),
     'vector': ('structures',),
     'visualization': ('structures', 'vector'),
