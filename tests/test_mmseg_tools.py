@@ -2,18 +2,15 @@
 
 import json
 import re
-import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from config_runs import ROOT, find, toolkit_script
-from mmseg.visualization import SegLocalVisualizer
+from config_runs import ROOT, find, run_here, toolkit_script
 from PIL import Image
 
 BASE = find('^dht-vit-toy_token-head')
@@ -39,34 +36,23 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope='module')
-def run_tool(workplace: Path) -> Callable[..., Path]:
-    """Run a tool of mmsegmentation in the workplace, in this process; a working folder and the arguments follow its name."""
-
-    def run(name: str, folder: str | None, *arguments: str) -> Path | None:
-        script = str(toolkit_script('mmseg', name))
-        work_dir = [] if folder is None else ['--work-dir', folder]
-        SegLocalVisualizer._instance_dict.clear()  # the one of the run before would write into that run's folder
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(workplace)
-            patch.setattr(sys, 'argv', [script, *arguments, *work_dir])
-            runpy.run_path(script, run_name='__main__')
-        return None if folder is None else workplace / folder
-
-    return run
+def run_tool(workplace: Path, name: str, folder: str, *arguments: str) -> Path:
+    """Run a tool of mmsegmentation in the workplace with a folder of its own, which it gives."""
+    run_here(workplace, toolkit_script('mmseg', name), *arguments, '--work-dir', folder)
+    return workplace / folder
 
 
 @pytest.fixture(scope='module')
-def trained(run_tool: Callable[..., Path]) -> Path:
+def trained(workplace: Path) -> Path:
     """The folder of a run of four iterations, with checkpoints of the second and the last."""
-    return run_tool('train.py', 'straight', 'usual.py')
+    return run_tool(workplace, 'train.py', 'straight', 'usual.py')
 
 
-def test_resumed_training_is_the_same(run_tool: Callable[..., Path], trained: Path, workplace: Path):
+def test_resumed_training_is_the_same(trained: Path, workplace: Path):
     (workplace / 'resumed').mkdir()
     shutil.copy(trained / 'iter_2.pth', workplace / 'resumed')
     (workplace / 'resumed/last_checkpoint').write_text('resumed/iter_2.pth')
-    resumed = run_tool('train.py', 'resumed', 'usual.py', '--resume')
+    resumed = run_tool(workplace, 'train.py', 'resumed', 'usual.py', '--resume')
     one, other, before = (torch.load(path, weights_only=False) for path in (
         trained / 'iter_4.pth', resumed / 'iter_4.pth', trained / 'iter_2.pth'))
     assert one['state_dict'].keys() == other['state_dict'].keys()
@@ -81,8 +67,8 @@ def scores(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize('config', ['usual', 'region'])
-def test_pictures_and_label_maps_are_written(run_tool: Callable[..., Path], trained: Path, workplace: Path, config: str):
-    folder = run_tool('test.py', f'{config}_test', f'{config}.py', 'straight/iter_4.pth', '--show-dir', f'{config}_shown',
+def test_pictures_and_label_maps_are_written(trained: Path, workplace: Path, config: str):
+    folder = run_tool(workplace, 'test.py', f'{config}_test', f'{config}.py', 'straight/iter_4.pth', '--show-dir', f'{config}_shown',
                       '--out', f'{config}_maps')
     assert 0 <= scores(folder)['mIoU'] <= 100
     # Ground truth and prediction, side by side over the image.
@@ -94,7 +80,7 @@ def test_pictures_and_label_maps_are_written(run_tool: Callable[..., Path], trai
     assert len(maps) == 2 and all(labels.shape == (128, 128) and 1 <= labels.min() and labels.max() <= 6 for labels in maps)
 
 
-def test_label_maps_finer_than_the_input(run_tool: Callable[..., Path], trained: Path, workplace: Path):
+def test_label_maps_finer_than_the_input(trained: Path, workplace: Path):
     """The model sees half the size; labels, predictions and scores have the image's."""
     (workplace / 'finer.py').write_text("""
 _base_ = './region.py'
@@ -102,7 +88,7 @@ pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(64, 64)),
             dict(type='LoadAnnotations', reduce_zero_label=True), dict(type='PackSegInputs')]
 test_dataloader = dict(dataset=dict(pipeline=pipeline))
 """)
-    folder = run_tool('test.py', 'finer', 'finer.py', 'straight/iter_4.pth', '--out', 'finer_maps')
+    folder = run_tool(workplace, 'test.py', 'finer', 'finer.py', 'straight/iter_4.pth', '--out', 'finer_maps')
     assert 0 <= scores(folder)['mIoU'] <= 100
     for path in (workplace / 'finer_maps').iterdir():
         labels = np.asarray(Image.open(path))
@@ -110,11 +96,11 @@ test_dataloader = dict(dataset=dict(pipeline=pipeline))
 
 
 @pytest.mark.parametrize('config', ['usual', 'region'])
-def test_flips_and_scales_are_merged(run_tool: Callable[..., Path], trained: Path, config: str):
-    assert 0 <= scores(run_tool('test.py', f'{config}_tta', f'{config}.py', 'straight/iter_4.pth', '--tta'))['mIoU'] <= 100
+def test_flips_and_scales_are_merged(trained: Path, workplace: Path, config: str):
+    assert 0 <= scores(run_tool(workplace, 'test.py', f'{config}_tta', f'{config}.py', 'straight/iter_4.pth', '--tta'))['mIoU'] <= 100
 
 
-def test_speed_is_measured(run_tool: Callable[..., Path], trained: Path, workplace: Path):
+def test_speed_is_measured(trained: Path, workplace: Path):
     """The tool wants 200 images, here of 32 by 32 pixels."""
     (workplace / 'small.py').write_text("""
 _base_ = './region.py'
@@ -128,13 +114,13 @@ _base_ = './small.py'
 test_dataloader = dict(
     dataset=dict(_delete_=True, type='RepeatDataset', times=100, dataset={{_base_.test_dataloader.dataset}}))
 """)
-    folder = run_tool('analysis_tools/benchmark.py', 'speed', 'speed.py', 'straight/iter_4.pth')
+    folder = run_tool(workplace, 'analysis_tools/benchmark.py', 'speed', 'speed.py', 'straight/iter_4.pth')
     result = json.loads(next(folder.glob('fps_*.json')).read_text())
     assert result['average_fps'] > 0 and result['unit'] == 'img / s'
 
 
 @pytest.mark.parametrize('config', ['usual', 'region'])
-def test_complexity_is_counted(run_tool: Callable[..., Path], capsys: pytest.CaptureFixture, config: str):
-    run_tool('analysis_tools/get_flops.py', None, f'{config}.py', '--shape', '64', '96')
+def test_complexity_is_counted(workplace: Path, capsys: pytest.CaptureFixture, config: str):
+    run_here(workplace, toolkit_script('mmseg', 'analysis_tools/get_flops.py'), f'{config}.py', '--shape', '64', '96')
     printed = capsys.readouterr().out
     assert re.search(r'Input shape: \(64, 96\)\nFlops: [\d.]+[KMG]\nParams: [\d.]+K', printed)

@@ -1,21 +1,17 @@
 """Every recipe for segmentation trains and validates by mmsegmentation's own script on data in its data set's folders.
 
-The images are small and the network is two thin blocks; pipelines, crops and everything else are as in the configs. The script runs in
-this process, which spares the imports.
+The images are small and the network is two thin blocks; pipelines, crops and everything else are as in the configs.
 """
 
 import json
-import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from config_runs import ROOT, find, toolkit_script
-from mmseg.visualization import SegLocalVisualizer
+from config_runs import ROOT, find, run_here, toolkit_script
 from PIL import Image
 
 from dht_mm.backbones import DHTViT
@@ -84,19 +80,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def run_script(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def run_script(workplace: Path, name: str, config: Path, *arguments: str | Path) -> Path:
     """Run a script of mmsegmentation in the workplace; it gives the folder of the run."""
-
-    def run(name: str, config: Path, *arguments: str | Path) -> Path:
-        script, folder = str(toolkit_script('mmseg', name)), workplace / name / config.stem
-        SegLocalVisualizer._instance_dict.clear()  # the one of the run before would log into that run's folder
-        monkeypatch.chdir(workplace)
-        monkeypatch.setattr(sys, 'argv', [script, str(config), *map(str, arguments), '--work-dir', str(folder)])
-        runpy.run_path(script, run_name='__main__')
-        return folder
-
-    return run
+    folder = workplace / name / config.stem
+    run_here(workplace, toolkit_script('mmseg', name), config, *arguments, '--work-dir', folder)
+    return folder
 
 
 def logged(folder: Path) -> dict[str, list[float]]:
@@ -109,9 +97,9 @@ def logged(folder: Path) -> dict[str, list[float]]:
     ('token-head_.*ade20k', TOKEN_HEAD), ('upernet_.*ade20k', UPERNET), ('token-head_.*stuff10k', TOKEN_HEAD),
     ('token-head_.*stuff164k', TOKEN_HEAD), ('token-head_.*pascal-context', TOKEN_HEAD), ('token-head_.*cityscapes', TOKEN_HEAD),
     ('token-head_.*camvid', TOKEN_HEAD)])
-def test_recipe_trains_and_validates(run_script: Callable[..., Path], capfd: pytest.CaptureFixture, pattern: str, head: list[str]):
+def test_recipe_trains_and_validates(workplace: Path, capfd: pytest.CaptureFixture, pattern: str, head: list[str]):
     config = find(f'^dht-vit-s_{pattern}')
-    folder = run_script('train.py', config, '--cfg-options', *SHORT, *THIN, *head)
+    folder = run_script(workplace, 'train.py', config, '--cfg-options', *SHORT, *THIN, *head)
     scores = logged(folder)
     assert len(scores['loss']) == 2 and np.isfinite(scores['loss']).all() and 0 <= scores['mIoU'][0] <= 100
     printed = capfd.readouterr()
@@ -120,10 +108,10 @@ def test_recipe_trains_and_validates(run_script: Callable[..., Path], capfd: pyt
     assert (folder / 'epoch_2.pth').is_file()
 
 
-def test_camvid_is_tested_on_its_test_split(run_script: Callable[..., Path], workplace: Path):
+def test_camvid_is_tested_on_its_test_split(workplace: Path):
     torch.save({}, workplace / 'empty.pth')
-    folder = run_script('test.py', find('^dht-vit-s_token-head_.*camvid'), 'empty.pth', '--out', 'maps', '--cfg-options', *SHORT, *THIN,
-                        *TOKEN_HEAD)
+    folder = run_script(workplace, 'test.py', find('^dht-vit-s_token-head_.*camvid'), 'empty.pth', '--out', 'maps', '--cfg-options',
+                        *SHORT, *THIN, *TOKEN_HEAD)
     assert 0 <= json.loads(next(folder.glob('*/*.json')).read_text())['mIoU'] <= 100
     written, = (workplace / 'maps').iterdir()
     labels = np.asarray(Image.open(written))
