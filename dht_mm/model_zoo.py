@@ -5,6 +5,8 @@
 
     list_models('dht-vit')
     model = get_model('dht-vit-s_8xb64-100e_in1k-224px', pretrained=FILE)
+
+Those for segmentation are not among them, since mmpretrain cannot build them: mmsegmentation takes the path of a config.
 """
 
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from mmpretrain.apis import ModelHub
 
 INDEX = 'model-index.yml'
+FAMILIES = ('tokenizer', 'classification', 'retrofit', 'evaluation')
 
 
 def find_model_index() -> Path:
@@ -27,5 +30,6 @@ def find_model_index() -> Path:
     raise FileNotFoundError(f'{INDEX} must lie in {package / ".mim"} or {package.parent}, but does in neither')
 
 
-_index = find_model_index()
-ModelHub.register_model_index(_index, config_prefix=_index.parent)
+_folder = find_model_index().parent
+for _family in FAMILIES:
+    ModelHub.register_model_index(_folder / f'configs/dht/{_family}/metafile.yml', config_prefix=_folder)

@@ -2,10 +2,13 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / 'configs/dht').rglob('*.py'))
@@ -23,6 +26,17 @@ def run(folder: Path, script: Path, *arguments: str | Path) -> str:
     result = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert result.returncode == 0, result.stdout[-4000:]
     return result.stdout
+
+
+def run_here(folder: Path, script: Path, *arguments: str | Path) -> None:
+    """Run a script of mmsegmentation in a folder, in this process, which spares the imports."""
+    from mmseg.visualization import SegLocalVisualizer
+
+    SegLocalVisualizer._instance_dict.clear()  # the one of the run before would write into that run's folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, 'argv', [*map(str, (script, *arguments))])
+        runpy.run_path(str(script), run_name='__main__')
 
 
 def toolkit_script(toolkit: str, name: str) -> Path:

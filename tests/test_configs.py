@@ -19,6 +19,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 from PIL import Image
 
+from dht_mm.backbones.options import as_pair
+
 NAMES = [path.stem for path in CONFIGS]
 DATA_SCRIPT = ROOT / 'tools/demo/make_shapes_dataset.py'
 
@@ -61,9 +63,9 @@ def test_file_name_tells_schedule_and_size(config):
     if config.get('train_cfg'):
         length, unit = re.search(r'-(\d+)([ei])_', name).groups()
         assert config.train_cfg['max_iters' if unit == 'i' else 'max_epochs'] == int(length)
-    size = int(re.search(r'(\d+)(?:px$|x\d+$)', name).group(1))
+    height, width = re.search(r'(\d+)(?:px|x(\d+))$', name).groups()
     if 'backbone' in config.model:
-        assert config.model.backbone.img_size == size
+        assert as_pair('img_size', config.model.backbone.img_size) == (int(height), int(width or height))
 
 
 def test_schedule_ends_with_the_training(config):
@@ -86,7 +88,7 @@ def test_model_builds_and_every_weight_is_optimised(config):
 @pytest.mark.parametrize('pattern, start, base, stop, decay', [
     ('^dht-tokenizer_8xb256', 1e-4, 1e-4, 1e-4, 1), ('^dht-vit-s_8xb256-400e', 3e-7, 3e-3, 1e-6, 1),
     ('^dht-vit-b_deit3-pre_8xb256', 1e-7, 6e-5, 1e-6, 0.65), ('^dht-vit-s_8xb64-100e', 1e-6, 1e-5, 1e-5, 0.9),
-    ('^dht-vit-s_token-head', 1e-6, 1e-5, 1e-5, 0.85)])
+    ('^dht-vit-s_token-head.*ade20k', 1e-6, 1e-5, 1e-5, 0.85)])
 def test_learning_rates_are_those_of_the_papers_table(pattern, start, base, stop, decay):
     """Table D.1, for the last layer; the first layer's are ``decay ** 13`` of them, at every time."""
     config = Config.fromfile(find(pattern))

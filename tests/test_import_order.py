@@ -26,6 +26,8 @@ ROOMS = {
     'losses': ('structures', 'ops'),
     'heads': ('structures', 'ops'),
     'segmentors': ('structures',),
+    'datasets': (),
+    'saliency': ('structures', 'embedding'),
     'metrics': ('structures',),
     'vector': ('structures',),
     'visualization': ('structures', 'vector'),
@@ -36,6 +38,7 @@ ROOMS = {
 # Which distributions a room may import. Toolkits and the registry are open only to files that register a class: everything below
 # that class is plain torch. A room that is not in TOOLKITS registers nothing.
 OUTSIDE = dict.fromkeys(ROOMS, ('torch',)) | {
+    'datasets': ('numpy',),
     'metrics': ('torch', 'numpy'),
     'vector': ('numpy',),
     'visualization': ('torch', 'numpy', 'PIL', 'matplotlib'),  # which mmengine requires
@@ -48,6 +51,7 @@ TOOLKITS = {
     'losses': (),
     'heads': ('mmengine', 'mmseg'),
     'segmentors': ('mmengine', 'mmseg'),
+    'datasets': ('mmcv', 'mmseg'),
     'metrics': ('mmengine',),
     'visualization': ('mmengine',),
     'engine': ('mmengine',),

@@ -49,7 +49,8 @@ class RegionFocalLoss(nn.Module):
     """Focal loss of region logits against the overlaps of the regions with the ground-truth masks.
 
     The loss is the mean over all regions (of all processes) of :func:`soft_focal` against :func:`region_targets`, times
-    :func:`focal_scale`; an ignored class weighs 0. Source: the published code's dense loss, without label smoothing.
+    :func:`focal_scale`; an ignored class weighs 0. Regions that no class overlaps, such as those of padding, are not among them.
+    Source: the published code's dense loss, without label smoothing.
 
     Args:
         gamma: Exponent of the focal factor; any real number from 0 on.
@@ -91,5 +92,5 @@ class RegionFocalLoss(nn.Module):
         logits = float_logits(logits, partition)
         targets = region_targets(partition, labels, logits.shape[1], ignore_index)
         weight = known_class_weights(self.class_weight, logits, ignore_index)
-        focal = mean_over_ranks(soft_focal(logits, targets, weight, self.gamma))
+        focal = mean_over_ranks(soft_focal(logits, targets, weight, self.gamma), counted=targets.any(1))
         return self.loss_weight * focal_scale(self.gamma) * focal

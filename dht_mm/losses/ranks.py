@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def mean_over_ranks(values: Tensor) -> Tensor:
+def mean_over_ranks(values: Tensor, counted: Tensor | None = None) -> Tensor:
     """Mean of ``values`` over all processes, as seen through the averaging of data-parallel training.
 
     Each process divides by the mean number of items per process and not by its own number, so that averaging the gradients over
@@ -13,13 +13,13 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
     Args:
         values: Loss of each item of this process, of any shape; the number of items may differ between processes.
+        counted: Bool of the same shape, the items that the mean is over; values of the others must be 0. None is all of them.
 
     Returns:
-        Scalar. Without data-parallel training simply the mean.
+        Scalar. Without data-parallel training simply the mean; 0 where no item counts.
     """
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-    if world == 1:
-        return values.mean()
-    count = torch.tensor(values.numel(), device=values.device)
-    dist.all_reduce(count)
-    return values.sum() * world / count
+    count = torch.tensor(values.numel(), device=values.device) if counted is None else counted.sum()
+    if world > 1:
+        dist.all_reduce(count)
+    return values.sum() * world / count.clamp_min(1)

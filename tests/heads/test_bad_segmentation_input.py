@@ -9,6 +9,8 @@ from mmengine.structures import PixelData  # noqa: E402
 from mmseg.registry import MODELS  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
 
+from dht_mm.losses import focal_scale, region_targets, soft_focal  # noqa: E402
+
 FCN = dict(type='FCNHead', in_channels=16, channels=8, num_convs=1, num_classes=3, dropout_ratio=0,
            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True))
 NECK = dict(type='dht_mm.TokenToPixel', in_channels=16, strides=(4,))
@@ -112,7 +114,20 @@ def test_what_lies_in_ignored_borders_has_no_loss(name, images, labels):
     painted = torch.nn.functional.interpolate(logits, (32, 40), mode='bilinear')
     known = torch.stack([sample.gt_sem_seg.data[0] for sample in data['data_samples']])
     losses = model(**data, mode='loss')
-    if name != 'focal':  # the mean over pixels; that of regions is tested with the loss
+    if name != 'focal':  # the mean over pixels; that over regions is below
         assert torch.allclose(losses['decode.loss_ce'], torch.nn.functional.cross_entropy(painted, known, ignore_index=255), rtol=1e-4)
     model.parse_losses(losses)[0].backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_regions_of_padding_are_not_in_the_focal_mean(images, labels):
+    """A region of padding alone has no class: the loss is the mean over the others, whatever their number."""
+    model = make_model('focal', (32, 40), pad_val=7.0)
+    data = model.data_preprocessor(batch_of(images, labels), training=True)
+    known = torch.stack([sample.gt_sem_seg.data[0] for sample in data['data_samples']])
+    features = model.backbone(data['inputs'])
+    targets = region_targets(features.partition, known, 3)
+    inside = torch.cat([one[one != -1].unique() for one in features.partition.packed_labels.masked_fill(known == 255, -1)])
+    assert 0 < len(inside) < len(targets) and torch.equal(targets.any(1).nonzero()[:, 0], inside)
+    each = soft_focal(model.decode_head.classify(features.tokens), targets, torch.ones(3), 4.0)
+    assert torch.allclose(model(**data, mode='loss')['decode.loss_focal'], focal_scale(4.0) * each[inside].mean())

@@ -43,11 +43,11 @@ def test_equals_the_formula(scene, gamma):
     partition, labels = scene
     logits, weight = random_logits(partition.total_regions), torch.tensor([1.0, 2, 0.5, 0, 3])
     loss = RegionFocalLoss(gamma, class_weight=weight.tolist())(logits, labels, partition)
-    total = 0
-    for row, target in zip(logits.softmax(1), region_targets(partition, labels, 5), strict=True):
+    total, targets = 0, region_targets(partition, labels, 5)
+    for row, target in zip(logits.softmax(1), targets, strict=True):
         entropy = -sum(t * w * p.log() for t, w, p in zip(target, weight, row, strict=True))
         total += (1 - row[target.argmax()]) ** gamma * entropy
-    assert torch.allclose(loss, focal_scale(gamma) * total / len(logits), rtol=1e-5)
+    assert torch.allclose(loss, focal_scale(gamma) * total / targets.any(1).sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize('gamma', [0.0, 0.5, 4.0])
@@ -78,6 +78,16 @@ def test_regions_of_ignored_pixels_only_do_not_train(partition_of):
     changed = logits.detach().clone()
     changed[1] = torch.tensor([50.0, -50])
     assert torch.equal(loss(changed, labels, partition), value)
+
+
+def test_padded_borders_leave_the_loss_as_it_is(partition_of):
+    """Rows of padding below an image, cut into two regions: the same value, and the same gradient for the image's own regions."""
+    bare, padded = partition_of([[[0, 0, 1, 1]]]), partition_of([[[0, 0, 1, 1], [2, 2, 2, 3]]])
+    labels, logits = torch.tensor([[[0, 1, 1, 1]]]), random_logits(4, 2)
+    values = [RegionFocalLoss()(logits[:2], labels, bare),
+              RegionFocalLoss()(logits, torch.nn.functional.pad(labels, (0, 0, 0, 1), value=255), padded)]
+    alone, beside = (torch.autograd.grad(value, logits)[0] for value in values)
+    assert torch.equal(*values) and torch.equal(alone, beside) and values[0] > 0
 
 
 @pytest.mark.parametrize('ignore_index', [0, 255])

@@ -89,6 +89,28 @@ def test_slide_mode_has_no_map_of_regions(images):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('crop, stride', [((24, 32), (8, 16)), ((24, 32), (13, 7)), ((64, 64), (8, 8)), ((32, 20), (5, 20))])
+def test_slide_mode_gives_the_logits_of_mmseg_bit_for_bit(images, crop, stride):
+    settings = dict(test_cfg=dict(mode='slide', crop_size=crop, stride=stride))
+    for parts in (TOKENS, MAPS):
+        own, stock = make_model(parts, **settings), make_model(parts, type='EncoderDecoder', **settings)
+        for result, expected in zip(own.test_step(batch_of(images)), stock.test_step(batch_of(images)), strict=True):
+            assert torch.equal(result.seg_logits.data, expected.seg_logits.data)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('parts', [TOKENS, REFINED], ids=['tokens', 'refined'])
+@pytest.mark.parametrize('mode', [dict(mode='whole'), dict(mode='slide', crop_size=(24, 32), stride=(13, 7))], ids=['whole', 'slide'])
+def test_classes_without_logits_are_the_same(images, parts, mode):
+    batches = [batch_of(images, ori_shape=(50, 61), flip=True, flip_direction='horizontal') for _ in range(2)]
+    bare, full = (make_model(parts, test_cfg=mode | dict(seg_logits=wanted)).test_step(batch)
+                  for wanted, batch in zip((False, True), batches, strict=True))
+    for one, other in zip(bare, full, strict=True):
+        assert 'seg_logits' not in one and torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)
+        assert one.pred_sem_seg.data.dtype == torch.int64 and ('pred_regions' in one) == (mode['mode'] == 'whole')
+
+
+@torch.no_grad()
 def test_oracle_of_labels_that_are_constant_on_regions_is_perfect(images):
     results = make_model(TOKENS).test_step(batch_of(images, ori_shape=(64, 96)))
     for result in results:

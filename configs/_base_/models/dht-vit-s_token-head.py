@@ -1,5 +1,8 @@
 """dHT-ViT-S with the decoder-free head, for mmsegmentation; the number of classes and the preprocessor come from the config."""
 
+# Retrofitted and fine-tuned on ImageNet-1k (configs/dht/retrofit), its tokenizer included.
+backbone_weights = 'data/pretrain/dht-vit-s_deit3-pre_8xb64-100e_in1k-224px.pth'
+
 model = dict(
     type='EncoderDecoder',
     backbone=dict(
@@ -11,7 +14,8 @@ model = dict(
         drop_path_rate=0.1,
         features=dict(pos_grid=48),
         # The tokenizer comes pre-trained: with its running statistics regions in training are cut as in evaluation.
-        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='soft'), norm_eval=True)),
+        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='soft'), norm_eval=True),
+        init_cfg=dict(type='Pretrained', checkpoint=backbone_weights, prefix='backbone.')),
     decode_head=dict(
         type='dht_mm.TokenHead',
         in_channels=384,

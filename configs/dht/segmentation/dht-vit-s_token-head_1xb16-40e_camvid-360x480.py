@@ -1,0 +1,11 @@
+_base_ = [
+    '../../_base_/models/dht-vit-s_token-head.py',
+    '../../_base_/datasets/camvid_360x480.py',
+    '../../_base_/schedules/adamw_40e_mmseg.py',
+    '../../_base_/default_runtime_mmseg.py',
+]
+model = dict(
+    data_preprocessor=_base_.data_preprocessor,
+    backbone=dict(img_size=(360, 480), features=dict(pos_grid=(34, 45))),
+    decode_head=dict(num_classes=11),
+    test_cfg=dict(_delete_=True, mode='whole'))
