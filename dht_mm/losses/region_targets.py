@@ -35,5 +35,5 @@ def region_targets(partition: Partition, labels: Tensor, num_classes: int, ignor
     image = region.new_zeros(len(partition), num_classes + 1).index_add_(0, partition.image_index, region)
     shared = region[:, :num_classes]
     union = region.sum(1, keepdim=True) + image[partition.image_index, :num_classes] - shared
-    iou = shared.double() / union
+    iou = shared.double() / union.clamp_min(1)  # a row of no region has neither
     return (iou / iou.sum(1, keepdim=True).clamp_min(torch.finfo(iou.dtype).tiny)).float()
