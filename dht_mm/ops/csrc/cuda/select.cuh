@@ -1,7 +1,6 @@
 // From the forest to the partition: choose a node for every pixel, join equal neighbours, number the regions.
 #pragma once
 
-#include "edges.cuh"
 #include "forest.cuh"
 #include "moments.cuh"
 #include "scan.cuh"
@@ -76,28 +75,22 @@ __device__ __forceinline__ void join(Selection* selection, int32_t a, int32_t b)
   }
 }
 
-// Joins the regions of pixel u and of its neighbour at `step` if they selected the same node. Where the border continues that of the pixel
-// at `-back` (0: there is none), that one does it.
-__device__ __forceinline__ void join_across(const int32_t* parent, int64_t u, int32_t step, int32_t back, int32_t first,
-                                            const Selection& here, Selection* selection) {
-  const int32_t mine = parent[u], other = parent[u + step];
-  if (other == mine) return;
-  const Selection there = selection[other - first];
-  if (there.node != here.node || there.root == here.root) return;
-  if (back == 0 || !continues_border(parent, u, step, back)) join(selection, mine - first, other - first);
-}
-
 // Joins neighbouring regions of level 1 that selected the same node.
 __global__ void join_choices(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
   wait_for_previous();
   if (counters->overflow) return;
   const int32_t first = counters->level_start[1], w = shape.width;
+  const int32_t* p = forest.parent;
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
-    const Selection here = outcome.selection[forest.parent[u] - first];
+    const int32_t mine = p[u];
+    const Selection here = outcome.selection[mine - first];
     if (here.node < 0 || here.root >= kWhole) continue;
     const auto [x, y] = shape.place(u);
-    if (x + 1 < w) join_across(forest.parent, u, 1, y > 0 ? w : 0, first, here, outcome.selection);
-    if (y + 1 < shape.height) join_across(forest.parent, u, w, x > 0 ? 1 : 0, first, here, outcome.selection);
+    for (int32_t other : {x + 1 < w ? p[u + 1] : mine, y + 1 < shape.height ? p[u + w] : mine}) {
+      if (other == mine) continue;
+      const Selection there = outcome.selection[other - first];
+      if (there.node == here.node && there.root != here.root) join(outcome.selection, mine - first, other - first);
+    }
   }
 }
 
