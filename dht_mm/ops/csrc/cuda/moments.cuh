@@ -288,14 +288,6 @@ __device__ __forceinline__ void update_active(const Shape& shape, const Images& 
   }
 }
 
-// Parents that a group of lanes takes at a time, up to kGroupParents: so many that all warps are busy in every round, in as few rounds as
-// that allows.
-__device__ __forceinline__ int32_t parents_a_group(int32_t count) {
-  const int32_t groups = static_cast<int32_t>(grid_size() / 8), each = max(1, (count + groups - 1) / groups);
-  const int32_t rounds = (each + kGroupParents - 1) / kGroupParents;
-  return (each + rounds - 1) / rounds;
-}
-
 // Moments of the parents in `level`: a warp takes up to 32 parents, a block each of those with many children.
 template <int D, bool Pixels>
 __global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images images, const Counters* counters, int level, Family family) {
@@ -304,7 +296,8 @@ __global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
   const Generation<Pixels> children{source, counters->level_start[level - 1] - source.shape.pixels};
-  const int32_t group_parents = parents_a_group(range.count);
+  // Where parents are few it is the way through one warp that takes time, and not the work.
+  const int32_t group_parents = range.count > 1 << 17 ? kGroupParents : 1;
   for (int64_t warp = grid_thread() / 32; warp * 4 * group_parents < range.count; warp += grid_size() / 32)
     close_by_warp<D>(children, family, images, nurseries[threadIdx.x / 32], range, static_cast<int32_t>(warp) * 4 * group_parents, group_parents);
   for (int32_t i = blockIdx.x; i < counters->num_long[level]; i += gridDim.x) {
