@@ -83,7 +83,6 @@ __device__ __forceinline__ void load_square(const Forest& forest, const Shape& s
 
 // Components of pixels that lie within a square are found there; the others start their search with what they picked.
 __global__ void __launch_bounds__(kThreads, 8) find_local_components(Forest forest, Shape shape, Family family) {
-  wait_for_previous();
   __shared__ Square square;
   const int32_t across = (shape.width - 1) / kSquare + 1, down = (shape.height - 1) / kSquare + 1, w = shape.width;
   for (int64_t s = blockIdx.x; s < int64_t(shape.batch) * across * down; s += gridDim.x) {
@@ -123,7 +122,6 @@ __global__ void __launch_bounds__(kThreads, 8) find_local_components(Forest fore
 
 // Children that are yet without a component find it.
 __global__ void find_components(const Counters* counters, int level, Family family) {
-  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   for (int64_t i = grid_thread(); i < range.count; i += grid_size()) {
@@ -156,7 +154,6 @@ __device__ __forceinline__ int32_t open_parent(const Forest& forest, const Shape
 // Numbers the components of a level, and lays out room for their members.
 __global__ void __launch_bounds__(kThreads, 5)
     number_components(Forest forest, Shape shape, Images images, Counters* counters, int level, Family family, unsigned long long* tiles) {
-  wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
   TileScan scan(tiles, counters->next_tile + level, range.count);
@@ -193,7 +190,6 @@ __global__ void __launch_bounds__(kThreads, 5)
 
 // Every child finds its parent, and its place among the parent's children.
 __global__ void adopt(Forest forest, const Counters* counters, int level, Family family) {
-  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {

@@ -53,7 +53,6 @@ __device__ __forceinline__ bool continues_border(const int32_t* parent, int64_t 
 template <int D>
 __global__ void __launch_bounds__(kThreads, 6)
     collect_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int2* edges, int32_t capacity, unsigned long long* best) {
-  wait_for_previous();
   __shared__ EdgeStage stages[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   EdgeStage& stage = stages[threadIdx.x / 32];
@@ -90,7 +89,6 @@ template <int D>
 __global__ void __launch_bounds__(kThreads, 6)
     lift_edges(Forest forest, Shape shape, Rules rules, Counters* counters, int level, const int2* edges, int2* lifted, int32_t capacity,
                unsigned long long* best) {
-  wait_for_previous();
   __shared__ EdgeStage stages[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   EdgeStage& stage = stages[threadIdx.x / 32];

@@ -129,7 +129,8 @@ class Run {
 
   template <class... Parameters, class... Arguments>
   void launch(void (*kernel)(Parameters...), int64_t work, Arguments... arguments) {
-    launch_early(kernel, one_wave(kernel, work), stream_, arguments...);
+    kernel<<<one_wave(kernel, work), kThreads, 0, stream_>>>(arguments...);
+    check(cudaGetLastError(), "launching a kernel");
   }
 
   // Most regions a level can have: from level 1 on at most the parents that fit.
@@ -165,7 +166,6 @@ class Run {
 };
 
 __global__ void begin_counters(Shape shape, Images images, Counters* counters, bool has_levels) {
-  wait_for_previous();
   for (int64_t i = grid_thread(); i <= shape.batch; i += grid_size()) {
     images.start[i] = static_cast<int32_t>(i * shape.num_pixels);
     if (i < shape.batch) images.active[i] = has_levels;
@@ -175,7 +175,6 @@ __global__ void begin_counters(Shape shape, Images images, Counters* counters, b
 
 // Bits of the largest |feature| of each image, where no pixel is ever picked.
 __global__ void largest_features(Forest forest, Shape shape, Images images, Counters* counters) {
-  wait_for_previous();
   for (int64_t i = grid_thread(); i < shape.pixels * shape.channels; i += grid_size()) {
     const uint32_t bits = __float_as_uint(forest.features[i]) & 0x7FFFFFFFu;
     if (bits >= 0x7F800000) counters->not_finite = 1;
@@ -214,7 +213,7 @@ void Run::pick(int level) {
     launch(eight_ ? decode_picks<8> : decode_picks<0>, level_work(level), forest_, shape_, rules_, images_, counters_, level, slope_, bias_,
            best_, family_);
   } else if (eight_) {
-    const int32_t rows = strip_rows(shape_, int64_t(facts_of(pick_pixels<8>).resident_blocks) * (kThreads / 32));
+    const int32_t rows = strip_rows(shape_, int64_t(resident_blocks(pick_pixels<8>)) * (kThreads / 32));
     launch(pick_pixels<8>, num_strips(shape_, rows) * 32, forest_, shape_, rules_, family_, images_, counters_, rows);
   } else {
     launch(pick_pixels_any, shape_.pixels, forest_, shape_, rules_, family_, images_, counters_);

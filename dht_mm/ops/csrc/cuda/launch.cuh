@@ -31,25 +31,17 @@ inline void check(cudaError_t status, const char* what) {
   STD_TORCH_CHECK(status == cudaSuccess, what, ": ", cudaGetErrorString(status));
 }
 
-// What the host has to know of a kernel on the current device.
-struct KernelFacts {
-  int resident_blocks;  // that the device holds at once
-  bool waits;           // whether the code that runs has the instructions of wait_for_previous
-};
-
-// Asked for once: the driver takes microseconds to work them out.
+// How many blocks of a kernel the current device holds at once. Asked for once: the driver takes a microsecond to work it out.
 template <class... Parameters>
-KernelFacts facts_of(void (*kernel)(Parameters...), int threads = kThreads) {
-  thread_local std::map<std::pair<const void*, int>, KernelFacts> known;
+int resident_blocks(void (*kernel)(Parameters...), int threads = kThreads) {
+  thread_local std::map<std::pair<const void*, int>, int> known;
   int device = 0, multiprocessors = 0, each = 0;
   check(cudaGetDevice(&device), "finding the device");
-  KernelFacts& facts = known[{reinterpret_cast<const void*>(kernel), device}];
-  if (facts.resident_blocks > 0) return facts;
-  cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, kernel), "finding a kernel's attributes");
+  int& blocks = known[{reinterpret_cast<const void*>(kernel), device}];
+  if (blocks > 0) return blocks;
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "counting multiprocessors");
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, 0), "finding a kernel's occupancy");
-  return facts = {std::max(1, each * multiprocessors), attributes.ptxVersion >= 90};
+  return blocks = std::max(1, each * multiprocessors);
 }
 
 // Blocks for kernels whose threads go on to the next piece of work: all of them run from the beginning to the end. More would have to
@@ -57,30 +49,7 @@ KernelFacts facts_of(void (*kernel)(Parameters...), int threads = kThreads) {
 template <class... Parameters>
 int one_wave(void (*kernel)(Parameters...), int64_t work, int threads = kThreads) {
   const int64_t blocks = std::max<int64_t>(1, (work + threads - 1) / threads);
-  return static_cast<int>(std::min<int64_t>(blocks, facts_of(kernel, threads).resident_blocks));
-}
-
-// The first statement of kernels that launch_early launches: until here they may run while the kernel before them on the stream ends
-// (programmatic dependent launch). From the beginning they let the next one do the same.
-__device__ __forceinline__ void wait_for_previous() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;\n\tgriddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-// Launches a kernel that waits for the previous one by itself, so that its blocks are in place when that one ends.
-template <class... Parameters, class... Arguments>
-void launch_early(void (*kernel)(Parameters...), int blocks, cudaStream_t stream, Arguments... arguments) {
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(kThreads);
-  config.stream = stream;
-  config.attrs = &early;
-  config.numAttrs = facts_of(kernel).waits ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "launching a kernel");
+  return static_cast<int>(std::min<int64_t>(blocks, resident_blocks(kernel, threads)));
 }
 
 inline cudaStream_t current_stream(const Tensor& tensor) {

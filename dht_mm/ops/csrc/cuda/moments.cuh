@@ -291,7 +291,6 @@ __device__ __forceinline__ void update_active(const Shape& shape, const Images& 
 // Moments of the parents in `level`: a warp takes up to 32 parents, a block each of those with many children.
 template <int D, bool Pixels>
 __global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images images, const Counters* counters, int level, Family family) {
-  wait_for_previous();
   __shared__ Nursery nurseries[kThreads / 32];
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
@@ -312,7 +311,6 @@ __global__ void __launch_bounds__(kThreads, 4) close_level(Source source, Images
 template <bool Pixels>
 __global__ void __launch_bounds__(kThreads, 6)
     finish_level(Source source, Images images, Counters* counters, int level, Family family, unsigned long long* best) {
-  wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const Range range = level_range(counters, level);
   const int64_t first_row = range.start - source.shape.pixels;
@@ -335,7 +333,6 @@ __global__ void __launch_bounds__(kThreads, 6)
 
 // The last level's nodes get the whole images as parents.
 __global__ void adopt_for_images(Forest forest, Shape shape, Counters* counters, int level) {
-  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   const int32_t next = range.start + range.count;
@@ -350,7 +347,6 @@ __global__ void adopt_for_images(Forest forest, Shape shape, Counters* counters,
 // The whole images: the last candidate, with means weighted by size; a block an image.
 template <bool Pixels>
 __global__ void close_images(Source source, Images images, const Counters* counters, int level) {
-  wait_for_previous();
   if (counters->overflow) return;
   const Shape& shape = source.shape;
   const Forest& forest = source.forest;

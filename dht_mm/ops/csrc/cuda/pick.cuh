@@ -80,7 +80,6 @@ constexpr int32_t kStripColumns = 30;
 // right from the next lane, and weighs each edge once.
 template <int D>
 __global__ void __launch_bounds__(kThreads, 3) pick_pixels(Forest forest, Shape shape, Rules rules, Family family, Images images, Counters* counters, int32_t rows) {
-  wait_for_previous();
   const int32_t across = (shape.width - 1) / kStripColumns + 1, down = (shape.height - 1) / rows + 1;
   const int32_t lane = threadIdx.x % 32, w = shape.width;
   for (int64_t strip = grid_thread() / 32; strip < int64_t(shape.batch) * across * down; strip += grid_size() / 32) {
@@ -109,7 +108,6 @@ __global__ void __launch_bounds__(kThreads, 3) pick_pixels(Forest forest, Shape 
 
 // The same for any number of channels: a thread looks at a pixel's four neighbours.
 __global__ void pick_pixels_any(Forest forest, Shape shape, Rules rules, Family family, Images images, Counters* counters) {
-  wait_for_previous();
   const int32_t w = shape.width, d = shape.channels;
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
     const int64_t image = shape.image_of(u);
@@ -170,7 +168,6 @@ __device__ __forceinline__ void start_search(const Family& family, int64_t u, in
 template <int D>
 __global__ void decode_picks(Forest forest, Shape shape, Rules rules, const Images images, const Counters* counters, int level,
                              const float* slope, const float* bias, const unsigned long long* best, Family family) {
-  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, level);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {

@@ -37,7 +37,6 @@ __device__ __forceinline__ int32_t best_ancestor(const Forest& forest, int64_t p
 // What the regions of level 1 select, and where they start in the graph of equal choices: an ancestor below which nobody selects
 // otherwise is connected, so its first region stands for all.
 __global__ void choose_nodes(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
-  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   const double own = -sqrt(static_cast<double>(shape.num_pixels));
@@ -77,7 +76,6 @@ __device__ __forceinline__ void join(Selection* selection, int32_t a, int32_t b)
 
 // Joins neighbouring regions of level 1 that selected the same node.
 __global__ void join_choices(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
-  wait_for_previous();
   if (counters->overflow) return;
   const int32_t first = counters->level_start[1], w = shape.width;
   const int32_t* p = forest.parent;
@@ -95,7 +93,6 @@ __global__ void join_choices(Forest forest, Shape shape, const Counters* counter
 }
 
 __global__ void flatten_choices(const Counters* counters, Outcome outcome) {
-  wait_for_previous();
   if (counters->overflow) return;
   const Range range = level_range(counters, 1);
   for (int64_t u = grid_thread(); u < range.count; u += grid_size()) {
@@ -111,7 +108,6 @@ __global__ void flatten_choices(const Counters* counters, Outcome outcome) {
 // Numbers regions through the batch at their first pixels.
 __global__ void __launch_bounds__(kThreads, 8)
     number_regions(Forest forest, Shape shape, Counters* counters, Outcome outcome, unsigned long long* tiles) {
-  wait_for_previous();
   if (__syncthreads_or(counters->overflow)) return;
   const int32_t level_start = counters->level_start[1];
   TileScan scan(tiles, counters->next_tile + kMaxLevels + 1, shape.pixels);
@@ -163,7 +159,6 @@ __device__ __forceinline__ bool fits(const Counters* counters, const Regions& re
 
 // Starts the sums of the regions. Rows that no region needs stay at zero; counts are -1, offsets and starts 0 where there is no result.
 __global__ void open_regions(Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
-  wait_for_previous();
   const bool good = fits(counters, regions);
   const int64_t used = good ? counters->num_regions : 0;
   for (int64_t r = grid_thread(); r < regions.capacity; r += grid_size()) {
@@ -196,7 +191,6 @@ __device__ __forceinline__ void add_box(Box* to, const Box& box) {
 
 // Regions of level 1 add themselves to those of the result, and leave their label in the place of their root.
 __global__ void write_regions(Forest forest, Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
-  wait_for_previous();
   if (!fits(counters, regions)) return;
   const Range range = level_range(counters, 1);
   const int64_t first_row = range.start - shape.pixels;
@@ -212,7 +206,6 @@ __global__ void write_regions(Forest forest, Shape shape, const Counters* counte
 }
 
 __global__ void paint_labels(Forest forest, Shape shape, const Counters* counters, Outcome outcome, Regions regions) {
-  wait_for_previous();
   const bool good = fits(counters, regions);
   const int32_t first = counters->level_start[1];
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
