@@ -8,8 +8,7 @@ namespace dht {
 namespace {
 
 constexpr int kCoarseThreads = 128;
-constexpr int kCells = kCoarseThreads / 4;  // cells of a block at once: a thread takes one of the four positions in a cell
-constexpr int kCellsEach = 2;               // and so many of them where the weights are in shared memory
+constexpr int kCells = kCoarseThreads / 4;  // cells of a block: a thread takes one of the four positions in a cell
 constexpr int kOutputs = 8;                 // sums that a thread holds
 
 // Upper left pixel of one position of a cell.
@@ -40,10 +39,9 @@ __device__ __forceinline__ void store_cell(const ProjectionSize& size, const Lin
   }
 }
 
-// For C channels of an image and eight features: weights in shared memory, those of the second layer as [hidden][pair][position]. Each
-// weight that a thread fetches serves two cells: fetching it takes longer than the arithmetic for one.
+// For C channels of an image and eight features: weights in shared memory, those of the second layer as [hidden][pair][position].
 template <int C>
-__global__ void __launch_bounds__(kCoarseThreads, 4) coarse_cells(const float* image, ProjectionSize size, Linear first, Linear second,
+__global__ void __launch_bounds__(kCoarseThreads, 6) coarse_cells(const float* image, ProjectionSize size, Linear first, Linear second,
                                                                   double* coarse) {
   constexpr int kWide = 4 * kOutputs, kInputs = 4 * C, kPairs = kOutputs / 2;
   __shared__ double2 weight1[kWide * kInputs / 2], weight2[kWide * kPairs * 4];
@@ -57,43 +55,30 @@ __global__ void __launch_bounds__(kCoarseThreads, 4) coarse_cells(const float* i
   __syncthreads();
   const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
   const int tap = threadIdx.x % 4;
-  for (int64_t begin = int64_t(blockIdx.x) * kCells * kCellsEach; begin < cells; begin += int64_t(gridDim.x) * kCells * kCellsEach) {
-    const int64_t cell = begin + threadIdx.x / 4;  // and those at distances of kCells
-    double inputs[kCellsEach][kInputs], sums[kCellsEach][kOutputs] = {};
+  for (int64_t begin = int64_t(blockIdx.x) * kCells; begin < cells; begin += int64_t(gridDim.x) * kCells) {
+    const int64_t cell = begin + threadIdx.x / 4;
+    const Patch patch = patch_at(size, min(cell, cells - 1), tap);
+    double inputs[kInputs], sums[kOutputs] = {};
 #pragma unroll
-    for (int n = 0; n < kCellsEach; ++n) {
-      const Patch patch = patch_at(size, min(cell + n * kCells, cells - 1), tap);
-#pragma unroll
-      for (int k = 0; k < kInputs; ++k) inputs[n][k] = patch_input(image, size, patch, k);
-    }
-#pragma unroll 1
+    for (int k = 0; k < kInputs; ++k) inputs[k] = patch_input(image, size, patch, k);
+#pragma unroll 2
     for (int o = 0; o < kWide; ++o) {
-      double hidden[kCellsEach];
-#pragma unroll
-      for (int n = 0; n < kCellsEach; ++n) hidden[n] = bias1[o];
+      double hidden = bias1[o];
 #pragma unroll
       for (int k = 0; k < kInputs / 2; ++k) {
         const double2 weight = weight1[o * kInputs / 2 + k];
-#pragma unroll
-        for (int n = 0; n < kCellsEach; ++n) {
-          hidden[n] += inputs[n][2 * k] * weight.x;
-          hidden[n] += inputs[n][2 * k + 1] * weight.y;
-        }
+        hidden += inputs[2 * k] * weight.x;
+        hidden += inputs[2 * k + 1] * weight.y;
       }
-#pragma unroll
-      for (int n = 0; n < kCellsEach; ++n) hidden[n] = silu(hidden[n]);
+      hidden = silu(hidden);
 #pragma unroll
       for (int j = 0; j < kPairs; ++j) {
         const double2 weight = weight2[(o * kPairs + j) * 4 + tap];
-#pragma unroll
-        for (int n = 0; n < kCellsEach; ++n) {
-          sums[n][2 * j] += hidden[n] * weight.x;
-          sums[n][2 * j + 1] += hidden[n] * weight.y;
-        }
+        sums[2 * j] += hidden * weight.x;
+        sums[2 * j + 1] += hidden * weight.y;
       }
     }
-#pragma unroll
-    for (int n = 0; n < kCellsEach; ++n) store_cell(size, second, cell + n * kCells, cells, tap, 0, sums[n], coarse);
+    store_cell(size, second, cell, cells, tap, 0, sums, coarse);
   }
 }
 
@@ -120,23 +105,10 @@ __global__ void __launch_bounds__(kCoarseThreads) coarse_cells_of_any(const floa
 
 constexpr int kMostRows = 8;  // no more rows or columns of pixels lie between two of cells: seven where there are two cells, else fewer
 
-// What C channels of an image hold at a pixel, fetched ahead of its use.
-template <int C>
-struct PixelInput {
-  float value[C > 0 ? C : 1];
-  __device__ __forceinline__ void fetch(const float* pixel, int64_t plane) {
-#pragma unroll
-    for (int c = 0; c < C; ++c) value[c] = pixel[c * plane];
-  }
-};
-
-constexpr int kPixelThreads = 128;
-
-// Features of the pixels between a row of cells and the next. A thread takes those between two columns of cells, and V features. What it
-// needs once for each column of pixels may leave the registers, so that more threads are there to wait for each other.
+// Features of the pixels between a row of cells and the next. A thread takes those between two columns of cells, and V features.
 template <int C, int V>
-__global__ void __launch_bounds__(kPixelThreads, 6)
-    features_of_pixels(const float* image, const double* coarse, ProjectionSize size, Linear fine, float* features) {
+__global__ void __launch_bounds__(kThreads) features_of_pixels(const float* image, const double* coarse, ProjectionSize size, Linear fine,
+                                                               float* features) {
   __shared__ double ways[kMostRows];
   const int32_t row = blockIdx.x % size.coarse_height, b = blockIdx.x / size.coarse_height;
   const int32_t top = first_between(row, size.coarse_height), bottom = min(first_between(row + 1, size.coarse_height), size.height);
@@ -144,7 +116,7 @@ __global__ void __launch_bounds__(kPixelThreads, 6)
   __syncthreads();
   const int d = size.channels, groups = d / V, inputs = C > 0 ? C : size.in_channels;
   const int32_t thread = blockIdx.y * blockDim.x + threadIdx.x, column = thread / groups, o = thread % groups * V;
-  if (column >= size.coarse_width || top >= bottom) return;
+  if (column >= size.coarse_width) return;
 
   const double* cell = coarse + ((int64_t(b) * size.coarse_height + row) * size.coarse_width + column) * d + o;
   const int64_t right = column + 1 < size.coarse_width ? d : 0, below = row + 1 < size.coarse_height ? int64_t(size.coarse_width) * d : 0;
@@ -157,15 +129,11 @@ __global__ void __launch_bounds__(kPixelThreads, 6)
     lower_step[v] = cell[below + right + v] - lower[v];
     bias[v] = fine.bias[o + v];
 #pragma unroll
-    for (int c = 0; c < C; ++c) weight[c * V + v] = fine.weight[(o + v) * C + c];
+    for (int c = 0; c < (C > 0 ? C : 0); ++c) weight[c * V + v] = fine.weight[(o + v) * C + c];
   }
   const int64_t plane = int64_t(size.height) * size.width;
   const int32_t end = min(first_between(column + 1, size.coarse_width), size.width);
   for (int32_t x = first_between(column, size.coarse_width); x < end; ++x) {
-    const float* pixel = image + int64_t(b) * inputs * plane + int64_t(top) * size.width + x;
-    float* out = features + ((int64_t(b) * size.height + top) * size.width + x) * d + o;
-    PixelInput<C> next;
-    next.fetch(pixel, plane);
     const double across = way_between(x, column, size.coarse_width);
     double start[V], step[V];
 #pragma unroll
@@ -174,15 +142,15 @@ __global__ void __launch_bounds__(kPixelThreads, 6)
       start[v] = at_upper + bias[v];
       step[v] = (lower[v] + lower_step[v] * across) - at_upper;
     }
+    const float* pixel = image + int64_t(b) * inputs * plane + int64_t(top) * size.width + x;
+    float* out = features + ((int64_t(b) * size.height + top) * size.width + x) * d + o;
     for (int32_t y = top; y < bottom; ++y, pixel += size.width, out += int64_t(size.width) * d) {
-      const PixelInput<C> here = next;
-      if (y + 1 < bottom) next.fetch(pixel + size.width, plane);
       double sum[V];
 #pragma unroll
       for (int v = 0; v < V; ++v) sum[v] = start[v] + step[v] * ways[y - top];
 #pragma unroll
       for (int c = 0; c < inputs; ++c) {
-        const double value = C > 0 ? here.value[c] : pixel[c * plane];
+        const double value = pixel[c * plane];
 #pragma unroll
         for (int v = 0; v < V; ++v) sum[v] += value * (C > 0 ? weight[c * V + v] : fine.weight[int64_t(o + v) * inputs + c]);
       }
@@ -202,12 +170,13 @@ Tensor coarse_features_cuda(const Tensor& image, const Tensor& weight1, const Te
   const torch::stable::accelerator::DeviceGuard guard(image.get_device_index());
   const ProjectionSize size = projection_size(image, bias2.size(0));
   const Tensor coarse = empty_on(image, {size.batch, size.coarse_height, size.coarse_width, size.channels}, ScalarType::Double);
-  const int64_t cells = int64_t(size.batch) * size.coarse_height * size.coarse_width;
-  if (cells == 0) return coarse;
+  const int64_t rounds = (int64_t(size.batch) * size.coarse_height * size.coarse_width + kCells - 1) / kCells;
+  if (rounds == 0) return coarse;
+  // Where there are many, a block takes four, and its weights are loaded once for them.
+  const int64_t blocks = rounds < 4 * kMaxBlocks ? (rounds < kMaxBlocks ? rounds : kMaxBlocks) : rounds / 4;
   const bool usual = size.in_channels == 3 && size.channels == kOutputs;
   const auto kernel = usual ? coarse_cells<3> : coarse_cells_of_any;
-  const int64_t threads = usual ? (cells + kCellsEach - 1) / kCellsEach * 4 : cells * 4;
-  const dim3 grid(one_wave(kernel, threads, kCoarseThreads), usual ? 1 : (size.channels + kOutputs - 1) / kOutputs);
+  const dim3 grid(blocks_of_one(blocks), usual ? 1 : (size.channels + kOutputs - 1) / kOutputs);
   kernel<<<grid, kCoarseThreads, 0, current_stream(image)>>>(
       data<float>(image), size, linear_of(weight1, bias1), linear_of(weight2, bias2), mutable_data<double>(coarse));
   check(cudaGetLastError(), "launching coarse_features");
@@ -221,8 +190,7 @@ Tensor pixel_features_cuda(const Tensor& image, const Tensor& coarse, const Tens
   const int64_t rows = int64_t(size.batch) * size.coarse_height;
   if (rows == 0) return features;
   const int at_once = size.channels % 4 ? 1 : 4;
-  const int64_t threads = int64_t(size.coarse_width) * (size.channels / at_once);
-  const int64_t block = threads < kPixelThreads ? (threads + 31) / 32 * 32 : kPixelThreads;
+  const int64_t threads = int64_t(size.coarse_width) * (size.channels / at_once), block = threads < kThreads ? (threads + 31) / 32 * 32 : kThreads;
   const bool usual = size.in_channels == 3;
   const auto kernel = at_once == 4 ? (usual ? features_of_pixels<3, 4> : features_of_pixels<0, 4>)
                                    : (usual ? features_of_pixels<3, 1> : features_of_pixels<0, 1>);
