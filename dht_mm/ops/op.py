@@ -38,6 +38,7 @@ class Op:
             forward=staticmethod(forward), backward=staticmethod(backward)))
 
     def __call__(self, *args: Any) -> Any:
+        """Run the operator on positional arguments."""
         if is_watched():
             return self._registered(*args)
         if not (torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in args)):
