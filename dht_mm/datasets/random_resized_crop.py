@@ -34,7 +34,7 @@ class RandomResizedCrop(BaseTransform):
         for name, (low, high) in (('scale', scale), ('ratio', ratio)):
             if not 0 < low <= high or (name == 'scale' and high > 1):
                 raise ValueError(f'{name} must be a range of positive numbers{" up to 1" * (name == "scale")}, got {(low, high)}')
-        self.size, self.scale, self.ratio = size, scale, ratio
+        self.size, self.scale, self.ratio = (size[0], size[1]), scale, ratio
 
     def transform(self, results: dict) -> dict:
         """Crop and resize ``img`` and what ``seg_fields`` name, and set ``img_shape``."""
