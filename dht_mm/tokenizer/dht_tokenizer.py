@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from dht_mm.ops import Hierarchy, build_hierarchy, build_partition, check_options, exact_linear, tree_mean
@@ -14,7 +15,9 @@ from dht_mm.structures import Partition
 
 from .budget import TokenBudget
 from .check import check_images
+from .checkpoint import read_state_dict
 from .projection import FeatureProjection
+from .shipped import SCHEME
 
 
 @MODELS.register_module()
@@ -37,7 +40,8 @@ class DHTTokenizer(BaseModule):
         capacity: Rows of the partition's packed fields, for CUDA graphs and export: nothing then depends on how many regions there are
             or waits for a GPU. For the regions of a whole batch; rows that none needs have size 0, and ``num_regions`` is -1 where they
             do not fit or, on a GPU, the images are not finite. Such a tokenizer has no gradient and no token budget.
-        init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE)``.
+        init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01')``, which comes
+            with the package, as does ``tokenizer_c001`` for compactness 0.01. Or a file.
 
     Raises:
         TypeError: An option is of another type.
@@ -135,6 +139,12 @@ class DHTTokenizer(BaseModule):
 
     def _color(self, mean: Tensor) -> Tensor:
         return exact_linear(mean, self.color.weight, self.color.bias)
+
+
+@CheckpointLoader.register_scheme(SCHEME, force=True)  # a reloaded module registers it again
+def load_from_package(address: str, map_location: object = None) -> dict[str, Tensor]:
+    """Weights behind ``dht_mm://``, for mmengine's ``Pretrained``; on the CPU, whatever ``map_location`` says."""
+    return read_state_dict(address)
 
 
 def _widen(images: Tensor) -> Tensor:

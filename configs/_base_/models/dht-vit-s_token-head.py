@@ -11,7 +11,11 @@ model = dict(
         drop_path_rate=0.1,
         features=dict(pos_grid=48),
         # The tokenizer comes pre-trained: with its running statistics regions in training are cut as in evaluation.
-        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='soft'), norm_eval=True)),
+        tokenizer=dict(
+            type='dht_mm.DHTTokenizer',
+            token_budget=dict(mode='soft'),
+            norm_eval=True,
+            init_cfg=dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01'))),
     decode_head=dict(
         type='dht_mm.TokenHead',
         in_channels=384,
