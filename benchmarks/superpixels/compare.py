@@ -78,11 +78,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def dht(tokenizer: DHTTokenizer, mode: str) -> Callable[[np.ndarray], Segment]:
-    """The tokenizer's natural partition, merged to a budget."""
+    """The tokenizer under a budget."""
     def prepare(image: np.ndarray) -> Segment:
         images = normalize(image, 'cpu')
-        partition = tokenizer(images)
-        return lambda target: TokenBudget(mode, test=round(target)).merge(partition, images, False, 'gaussian').labels[0].numpy()
+
+        def segment(target: float) -> np.ndarray:
+            tokenizer.token_budget = TokenBudget(mode, test=round(target))
+            return tokenizer(images).labels[0].numpy()
+        return segment
     return prepare
 
 
@@ -113,11 +116,12 @@ def seeds(image: np.ndarray, parameter: float) -> np.ndarray:
 
 
 def budgets(name: str, checkpoint: str, compactness: float) -> dict[str, Method]:
-    """Both budgets of the tokenizer with these weights."""
+    """All budgets of the tokenizer with these weights."""
     tokenizer = DHTTokenizer(compactness=compactness).eval()
     load_tokenizer(tokenizer, checkpoint)
     weights = f'{hashlib.sha256(resolve(checkpoint).read_bytes()).hexdigest()[:8]} at {compactness}'
-    return {f'{name}, hard budget': Method(dht(tokenizer, 'hard'), None, weights),
+    return {f'{name}, exact budget': Method(dht(tokenizer, 'exact'), None, weights),
+            f'{name}, hard budget': Method(dht(tokenizer, 'hard'), None, weights),
             f'{name}, soft budget': Method(dht(tokenizer, 'soft'), (1, 4000), weights)}
 
 

@@ -35,7 +35,7 @@ class DHTTokenizer(BaseModule):
         criterion: ``'aic'``, ``'aicc'``, ``'bic'`` or ``'cic'``.
         iota: Positive constant of the likelihood; larger values prefer larger regions.
         min_regions: An image with at most this many regions is not merged further.
-        token_budget: ``None``, or ``dict(mode='soft'|'hard', train=T|None, test=T|None)``, see :class:`TokenBudget`.
+        token_budget: ``None``, or ``dict(mode='soft'|'hard'|'exact', train=T|None, test=T|None)``, see :class:`TokenBudget`.
         norm_eval: Whether batch norm uses its running statistics in training too.
         capacity: Rows of the partition's packed fields, for CUDA graphs and export: nothing then depends on how many regions there are
             or waits for a GPU. For the regions of a whole batch; rows that none needs have size 0, and ``num_regions`` is -1 where they
@@ -104,6 +104,8 @@ class DHTTokenizer(BaseModule):
             if self.capacity is not None:
                 return self._fixed_partition(images)
             features, hierarchy = self._hierarchy(images)
+            if self.token_budget is not None:
+                hierarchy = self.token_budget.cut(hierarchy, self.training)
             mean = hierarchy.mean
             if torch.is_grad_enabled():
                 mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],
