@@ -1,10 +1,12 @@
 """The tokenizer beside classic superpixels, at the same number of regions in every image.
 
-    python benchmarks/superpixels/compare.py --data DATA/bsds500 --published r2v.pth --scores scores.jsonl --plot compare.png
+    python tools/model_converters/dht_reference_to_mm.py r2v.pth published.pth
+    python benchmarks/superpixels/compare.py --data DATA/bsds500 --published published.pth --scores scores.jsonl --plot compare.png
 
-The tokenizer is the one that comes with the package; beside it, those of other files, here the one published with the paper, which
-tools/model_converters/dht_reference_to_mm.py has converted. With --scores each image's scores are kept, and a later call with the same
-file goes on from there. DATA/bsds500 is laid out as tools/analysis_tools/eval_partition.py says. A method that does not take the number of regions K is run with
+The tokenizer is the one that comes with the package; --published adds that of another file, here the paper's. With --scores each
+image's scores are kept, and a later call with the same file goes on from there.
+
+DATA/bsds500 is laid out as tools/analysis_tools/eval_partition.py says. A method that does not take the number of regions K is run with
 the parameter, found by bisection in each image, that leaves nearest to K; the table has the mean number that is left. Labels are counted
 as a method returns them: those of dHT, grid, quadtree and SLIC are 4-connected regions, those of Felzenszwalb 8-connected, and those of
 SEEDS and LSC need not be connected. SLIC and Felzenszwalb are scikit-image's; SLIC, SEEDS and LSC of OpenCV are there where its

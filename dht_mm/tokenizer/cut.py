@@ -53,7 +53,7 @@ def _coarsest(images: list[Tensor], starts: list[int], least: int, batch: int) -
 
 
 def _nodes_of_pixels(hierarchy: Hierarchy, starts: list[int], images: list[Tensor], level: Tensor) -> Tensor:
-    """Node of the image's level above each pixel, ``[BHW]`` int32: from the coarsest level down, a node that is above it asks its parent."""
+    """Node of the image's level above each pixel, ``[BHW]`` int32: from the coarsest level down, nodes below it ask their parents."""
     above = None
     for height in reversed(range(len(images))):
         own = torch.arange(starts[height], starts[height + 1], device=level.device, dtype=torch.int32)
