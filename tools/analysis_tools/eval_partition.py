@@ -125,13 +125,13 @@ def score_all(tokenizer: nn.Module, samples: Sequence[AnnotatedImage], args: arg
     return scores, confusions
 
 
-def write_csv(path: Path, scores: dict[str, Scores]) -> None:
-    """One line an image; a score that an image does not have is empty."""
-    names = dict.fromkeys(name for row in scores.values() for name in row)
+def write_csv(path: Path, rows: Sequence[dict]) -> None:
+    """One line a row; what a row does not have is empty."""
+    names = dict.fromkeys(name for row in rows for name in row)
     text = StringIO(newline='')
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['image', *names])
-    writer.writerows([image, *(row.get(name, '') for name in names)] for image, row in scores.items())
+    writer = csv.DictWriter(text, names, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
     with atomic_file(path) as file:
         file.write(text.getvalue().encode())
 
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if scores:
         print_summary(scores, confusions)
     if scores and args.out_dir is not None:
-        write_csv(args.out_dir / 'scores.csv', scores)
+        write_csv(args.out_dir / 'scores.csv', [dict(image=image) | row for image, row in scores.items()])
         if find_spec('matplotlib') is not None:
             plot(args.out_dir / 'scores.png', scores)
     return 0 if len(scores) == len(samples) else 1
