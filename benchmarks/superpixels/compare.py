@@ -213,18 +213,26 @@ def plot(path: Path, results: dict[str, list[dict[str, float]]]) -> None:
     figure.savefig(path, dpi=80)
 
 
+def print_table(results: dict[str, list[dict[str, float]]], targets: Sequence[int], images: int) -> None:
+    """All methods at the least number of regions, then at the next."""
+    print(f'{images} images\n\n| K | method | regions | {" | ".join(COLUMNS.values())} |\n|{"---|" * (3 + len(COLUMNS))}')
+    for index, target in enumerate(targets):
+        for method, rows in results.items():
+            scores = ' | '.join(f'{rows[index][column]:.{1 if column == "psnr" else 3}f}' for column in COLUMNS)
+            print(f'| {target} | {method} | {rows[index]["regions"]:.0f} | {scores} |')
+
+
 def main() -> None:
     args = parse_args()
     methods = build_methods(args)
     if unknown := sorted(set(args.methods or methods) - methods.keys()):
         raise SystemExit(f'--methods must be some of {sorted(methods)}, got {unknown}')
     samples, known = find_images(args.data, args.split, args.images), Scores(args.scores)
-    print(f'{len(samples)} images\n\n| method | K | regions | {" | ".join(COLUMNS.values())} |\n|{"---|" * (3 + len(COLUMNS))}')
     results = {}
     for name in args.methods or methods:
+        print(name, file=sys.stderr)
         results[name] = evaluate(name, methods[name], samples, sorted(args.regions), known)
-        for target, row in zip(sorted(args.regions), results[name], strict=True):
-            print(f'| {name} | {target} | {row["regions"]:.0f} | {" | ".join(f"{row[column]:.3f}" for column in COLUMNS)} |', flush=True)
+    print_table(results, sorted(args.regions), len(samples))
     if args.plot:
         plot(args.plot, results)
 

@@ -53,10 +53,10 @@ def test_table_and_plot(script: ModuleType, tmp_path: Path, monkeypatch, capsys)
     script.main()
     assert capsys.readouterr().out.splitlines() == lines and (tmp_path / 'scores.jsonl').read_text() == kept
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[4:]]
-    assert [row[1] for row in rows] == ['6', '12'] * (len(rows) // 2)
+    assert [row[0] for row in rows] == ['6'] * (len(rows) // 2) + ['12'] * (len(rows) // 2)
     assert {'dHT, exact budget', 'published, soft budget', 'grid', 'quadtree', 'SLIC, scikit-image', 'Felzenszwalb'} <= {
-        row[0] for row in rows}
-    assert all(int(row[2]) <= int(row[1]) for row in rows if row[0] in ('dHT, exact budget', 'dHT, hard budget', 'quadtree'))
+        row[1] for row in rows}
+    assert all(int(row[2]) <= int(row[0]) for row in rows if row[1] in ('dHT, exact budget', 'dHT, hard budget', 'quadtree'))
     assert np.array(Image.open(tmp_path / 'plot.png').convert('RGB')).std() > 0
 
 
