@@ -1,6 +1,6 @@
 """How a tokenizer's partition moves when the image hardly does.
 
-    python tools/analysis_tools/partition_stability.py DATA --split val --tokenizer tokenizer.pth --options compactness=0.01 --images 20 --out-dir stability
+    python tools/analysis_tools/partition_stability.py DATA --tokenizer tokenizer.pth --options compactness=0.01 --images 20 --out-dir moves
 
 DATA holds images/SPLIT; the tokenizer is named as for eval_partition.py. Each image is changed a little, tokenized again, and the result,
 turned or shifted back, compared with that of the image itself: the best-overlap agreement that docs/metrics.md defines, mean and least
