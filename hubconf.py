@@ -1,11 +1,12 @@
 """Models for ``torch.hub``; needs mmengine, and neither mmpretrain nor mmsegmentation.
 
-    tokenizer = torch.hub.load(CHECKOUT, 'dht_tokenizer', source='local', pretrained='dht-tokenizer.pth')
+    tokenizer = torch.hub.load(CHECKOUT, 'dht_tokenizer', source='local', pretrained=True)
     model = torch.hub.load(CHECKOUT, 'dht_vit_small_16', source='local', pretrained='dht-vit-s_deit3-pre.pth', tokenizer=tokenizer)
 
-``pretrained`` names a file: a checkpoint of a runner, of one of this project's converters, or a state dict. True would load published
-weights: none are yet, and the error says how to make some. Weights of a converted ViT have no tokenizer: give one, as above. What a
-model is made for besides its weights (position grid, gradient features) can be given as options of ``dht_mm.backbones.DHTViT``.
+``pretrained`` names a file: a checkpoint of a runner, of one of this project's converters, or a state dict. True loads the weights that
+come with the package: those of tokenizers; there are none of models yet, and the error says how to make some. Weights of a converted ViT
+have no tokenizer: give one, as above. What a model is made for besides its weights (position grid, gradient features) can be given as
+options of ``dht_mm.backbones.DHTViT``.
 """
 
 import os
@@ -15,7 +16,7 @@ from torch import nn
 
 # torch.hub lists every callable that has a name here: modules are imported instead of what is in them.
 from dht_mm import backbones, tokenizer
-from dht_mm.tokenizer import checkpoint
+from dht_mm.tokenizer import checkpoint, shipped
 
 dependencies = ['torch', 'mmengine']
 Pretrained = bool | str | os.PathLike
@@ -25,12 +26,14 @@ def dht_tokenizer(pretrained: Pretrained = False, **options: object) -> tokenize
     """The differentiable hierarchical tokenizer: normalised images to partitions.
 
     Args:
-        pretrained: File of weights of a tokenizer, or of a model that has one; False for random weights.
+        pretrained: File of weights of a tokenizer, or of a model that has one; True for the shipped ones that were trained at the
+            nearest compactness, False for random weights.
         **options: Of :class:`DHTTokenizer`.
     """
     model = tokenizer.DHTTokenizer(**options)
     if pretrained:
-        checkpoint.load_tokenizer(model, _file(pretrained, 'dht_tokenizer', 'configs/dht/tokenizer/README.md'))
+        source = shipped.shipped_tokenizer(model.options['compactness']) if pretrained is True else pretrained
+        checkpoint.load_tokenizer(model, source)
     return model.eval()
 
 

@@ -95,6 +95,7 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_namespace_packages(include=['dht_mm', 'dht_mm.*'], exclude=['dht_mm.ops.csrc*']),
+    package_data={'dht_mm.tokenizer': ['weights/*.pth']},
     ext_modules=[] if with_ops() == '0' else [Extension(LIBRARY, sources=[])],
     cmdclass={'build_ext': BuildOps, 'build_py': BuildWithConfigs},
     # One wheel for all versions of Python; free-threaded ones, which have no limited API, get one of their own.

@@ -10,6 +10,8 @@ from torch import nn
 from dht_mm.backbones import DHTViT
 from dht_mm.converters import convert_vit
 from dht_mm.tokenizer import DHTTokenizer
+from dht_mm.tokenizer.checkpoint import read_state_dict
+from dht_mm.tokenizer.shipped import shipped_tokenizer
 
 ROOT = str(Path(__file__).resolve().parents[1])
 VITS = dict(dht_vit_small_16=384, dht_vit_base_16=768, dht_vit_large_16=1024)
@@ -84,7 +86,13 @@ def test_trained_tokenizer_comes_back(tmp_path: Path):
     assert torch.equal(load('dht_tokenizer', pretrained=tmp_path / 'a.pth').color.weight, source.color.weight)
 
 
-@pytest.mark.parametrize('name', ['dht_tokenizer', *VITS, 'dht_vit_base_16_in1k'])
+@pytest.mark.parametrize('compactness', [0.01, 0.1])
+def test_shipped_tokenizer(compactness: float):
+    expected = read_state_dict(shipped_tokenizer(compactness))
+    assert torch.equal(load('dht_tokenizer', pretrained=True, compactness=compactness).color.weight, expected['color.weight'])
+
+
+@pytest.mark.parametrize('name', [*VITS, 'dht_vit_base_16_in1k'])
 def test_published_weights_are_said_to_be_missing_and_how_to_make_them(name: str):
     with torch.device('meta'), pytest.raises(ValueError, match=f'no weights of {name} are published yet; how to make some: ') as error:
         load(name, pretrained=True)

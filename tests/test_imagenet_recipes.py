@@ -23,6 +23,8 @@ SMALL = ['val_dataloader.num_workers=1', 'test_dataloader.num_workers=1',
          'model.backbone.arch._delete_=True', 'model.backbone.arch.embed_dims=32',
          'model.backbone.arch.num_layers=2', 'model.backbone.arch.num_heads=2']
 HEAD = ['model.head.in_channels=32']
+TOKENIZER = [f'model.backbone.tokenizer.init_cfg.{option}' for option in (
+    'checkpoint=data/pretrain/dht-tokenizer.pth', 'prefix=tokenizer.')]
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +72,7 @@ def tokenizer(workplace: Path) -> Path:
 
 @pytest.fixture(scope='module')
 def scratch(workplace: Path, tokenizer: Path) -> Path:
-    return keep(train(workplace, '^dht-vit-s_8xb256-400e', *SMALL, *HEAD)[0], 'dht-vit-s_8xb256-400e_in1k-192px')
+    return keep(train(workplace, '^dht-vit-s_8xb256-400e', *SMALL, *HEAD, *TOKENIZER)[0], 'dht-vit-s_8xb256-400e_in1k-192px')
 
 
 @pytest.fixture(scope='module')
@@ -109,7 +111,7 @@ def test_retrofit_starts_from_a_converted_vit_and_the_tokenizer(workplace: Path,
     source = timm.create_model('deit3_small_patch16_224', depth=2, embed_dim=32, num_heads=2)
     torch.save(source.state_dict(), workplace / 'deit3.pth')
     run(workplace, CONVERTER, 'deit3.pth', 'data/pretrain/dht-vit-s_deit3-pre.pth', '--pos-grid', '16', '16')
-    checkpoint, output = train(workplace, '^dht-vit-s_deit3-pre_8xb256-100e', *SMALL, *HEAD)
+    checkpoint, output = train(workplace, '^dht-vit-s_deit3-pre_8xb256-100e', *SMALL, *HEAD, *TOKENIZER)
     assert 'size mismatch' not in output and 'unexpected key' not in output
     missing = re.search(r'missing keys in source state_dict: (.*)', output).group(1).split(', ')
     assert all(key.startswith(('backbone.tokenizer.', 'backbone.features.pixels.')) for key in missing)

@@ -56,6 +56,11 @@ def test_nothing_else_is_packed(wheel):
     assert {top for top in tops if not top.endswith('.dist-info')} == {'dht_mm'}
 
 
+def test_trained_tokenizers_are_packed(wheel):
+    weights = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'dht_mm/tokenizer/weights').iterdir()}
+    assert weights and weights <= set(wheel.namelist())
+
+
 def test_version_and_licence(metadata):
     assert f'\nVersion: {dht_mm.__version__}\n' in metadata
     assert 'License-Expression: Apache-2.0' in metadata or 'License: Apache-2.0' in metadata

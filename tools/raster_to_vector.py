@@ -1,6 +1,6 @@
 """Turn images into SVG documents of filled, smoothly bordered regions.
 
-    python tools/raster_to_vector.py photo.jpg other.png -o vectors --checkpoint tokenizer.pth --tokens 400
+    python tools/raster_to_vector.py photo.jpg other.png -o vectors --tokens 400
 
 For each image NAME it writes NAME.svg and prints one line of a table: regions and paths, size of the file, and, where a renderer
 (resvg-py or cairosvg) and scikit-image are installed, PSNR and SSIM of the rendered file against the image. Files that cannot be read

@@ -1,6 +1,6 @@
 """Tokenize images and write what the tokenizer sees: borders over the image, regions in their mean colour, and the label map.
 
-    python tools/tokenize_image.py photo.jpg other.png --out-dir regions --checkpoint tokenizer.pth
+    python tools/tokenize_image.py photo.jpg other.png --out-dir regions
 
 For each image NAME it writes NAME_overlay.png, NAME_mean_color.png and NAME_labels.npz with the int32 arrays labels [H, W]
 (regions numbered from 0 in raster order of their first pixels), bbox [R, 4] (ymin, xmin, ymax, xmax, inclusive) and size [R]
@@ -20,13 +20,12 @@ from PIL import Image
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.tokenizer.checkpoint import load_tokenizer
+from dht_mm.tokenizer.shipped import shipped_tokenizer
 from dht_mm.visualization import atomic_file, draw_borders, paint_mean_color, read_image, save_png, upscale
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 OUTPUTS = ('_overlay.png', '_mean_color.png', '_labels.npz')
-NO_CHECKPOINT = ('--checkpoint is needed: no weights come with this version. `make demo` trains one (in demo_out/tokenizer), and '
-                 '`python tools/model_converters/dht_reference_to_mm.py SRC DST` converts the published one')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
@@ -49,7 +48,8 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, a
 
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     """The options of a tokenizer, apart from its budget, and of what it is given."""
-    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='weights of a tokenizer, alone or inside a model')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of a tokenizer, alone or inside a model (default: those that come '
+                        'with the package, trained at the compactness nearest to the one here)')
     parser.add_argument('--size', type=int, metavar='PIXELS', help='resize the longer side to this before tokenizing')
     parser.add_argument('--compactness', type=float, help='share of the shape in the edge weights, in [0, 1)')
     parser.add_argument('--criterion', choices=('aic', 'aicc', 'bic', 'cic'))
@@ -59,11 +59,9 @@ def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
 
 def build_tokenizer(args: argparse.Namespace, budget: dict | None = None) -> DHTTokenizer:
     """The tokenizer that the options ask for, with its weights, in evaluation mode."""
-    if args.checkpoint is None:
-        raise ValueError(NO_CHECKPOINT)
     given = {name: getattr(args, name) for name in ('compactness', 'criterion', 'kernel') if getattr(args, name) is not None}
     tokenizer = DHTTokenizer(**given, token_budget=budget)
-    load_tokenizer(tokenizer, args.checkpoint)
+    load_tokenizer(tokenizer, args.checkpoint or shipped_tokenizer(tokenizer.options['compactness']))
     return tokenizer.to(args.device).eval()
 
 

@@ -10,17 +10,23 @@ from collections.abc import Callable
 import torch
 from common import build_tokenizer, median_ms, parser, photographs
 
-from dht_mm.ops import hard_merge, soft_merge, unite_regions, united_mean, use_backend
+from dht_mm.ops import Hierarchy, hard_merge, soft_merge, unite_regions, united_mean, use_backend
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import TokenBudget
 
 
-def steps(images: torch.Tensor, partition: Partition, target: int) -> dict[str, Callable]:
+def steps(images: torch.Tensor, hierarchy: Hierarchy, partition: Partition, target: int) -> dict[str, Callable]:
     """What is timed, by name."""
+    exact = TokenBudget('exact', test=target)
     packing, pixels = (partition.labels, partition.offsets, partition.size), images[0, 0].numel()
     parent, offsets = hard_merge(images, *packing, target)
     size = unite_regions(*packing, partition.bbox, parent, offsets)[1]
     seed = torch.tensor(1)
+
+    def merge_exactly() -> Partition:
+        cut = exact.cut(hierarchy, False)
+        finer = Partition(*cut[:3], cut.bbox, cut.size, cut.mean, cut.mean)  # its colours do not count
+        return exact.merge(finer, images, False, 'gaussian')
 
     def soft(seed: torch.Tensor | None = None) -> object:
         return soft_merge(*packing, partition.bbox, partition.color, target, seed=seed)
@@ -30,7 +36,8 @@ def steps(images: torch.Tensor, partition: Partition, target: int) -> dict[str, 
         'unite_regions': lambda: unite_regions(*packing, partition.bbox, parent, offsets),
         'united_mean': lambda: united_mean(partition.mean, partition.offsets, partition.size, parent, size, pixels),
         'soft budget': lambda: TokenBudget('soft', test=target).merge(partition, images, False, 'gaussian'),
-        'hard budget': lambda: TokenBudget('hard', test=target).merge(partition, images, False, 'gaussian')}
+        'hard budget': lambda: TokenBudget('hard', test=target).merge(partition, images, False, 'gaussian'),
+        'cut of the exact budget': lambda: exact.cut(hierarchy, False), 'exact budget': merge_exactly}
 
 
 @torch.inference_mode()
@@ -44,12 +51,12 @@ def main() -> None:
     images = photographs(args.images, args.batch, args.size, args.size, args.device)
     target = args.budget or TokenBudget('hard').target(args.size**2, training=False)
     with use_backend('ext'):
-        partition = tokenizer(images)
+        hierarchy, partition = tokenizer.hierarchy(images), tokenizer(images)
         alone = median_ms(lambda: tokenizer(images), args.device, args.repeats)
     device = torch.cuda.get_device_name() if args.device.startswith('cuda') else f'CPU, {torch.get_num_threads()} threads'
     print(f'{device}, batch of {args.batch}, {args.size} x {args.size}, T {target}: {partition.num_regions.float().mean():.0f} regions an '
           f'image, at most {partition.num_regions.max()}\n\n| step | ext ms | torch ms | ratio |\n|---|---|---|---|')
-    for name, run in steps(images, partition, target).items():
+    for name, run in steps(images, hierarchy, partition, target).items():
         with use_backend('ext'):
             compiled = median_ms(run, args.device, args.repeats)
         with use_backend('torch'):

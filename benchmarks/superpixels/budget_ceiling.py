@@ -1,7 +1,6 @@
 """What a token budget costs: the best segmentation that the regions allow, and how well they follow human borders, for several budgets.
 
-    python tools/model_converters/dht_reference_to_mm.py r2v.pth tokenizer.pth
-    python benchmarks/superpixels/budget_ceiling.py --data DATA --checkpoint tokenizer.pth
+    python benchmarks/superpixels/budget_ceiling.py --data DATA
 
 DATA holds `camvid/` or `bsds500/` or both, laid out as images/SPLIT and annotations/SPLIT (label maps) or groundTruth/SPLIT (.npz with
 `segmentations` [annotators, H, W]). Of a split of n images every ceil(n / 24)-th is taken, in the order of their names.
@@ -22,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from dht_mm.metrics import achievable_accuracy, boundary_recall, explained_variation, majority_confusion, mean_iou, undersegmentation_error
-from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
 from dht_mm.tokenizer.checkpoint import load_tokenizer
+from dht_mm.tokenizer.shipped import shipped_tokenizer
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools/analysis_tools'))
 from annotated_images import find_images  # noqa: E402
@@ -35,18 +34,17 @@ CAMVID_CLASSES = 11
 
 @dataclass
 class Sample:
-    """One image, its annotations and its partition without a budget."""
+    """One image and its annotations."""
 
     pixels: np.ndarray  # [H, W, 3] uint8
     truths: Sequence[np.ndarray]  # each [H, W]
     image: Tensor  # [1, 3, H, W], normalised
-    partition: Partition
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True, help='folder of camvid/ and bsds500/')
-    parser.add_argument('--checkpoint', type=Path, required=True, help='weights of a DHTTokenizer')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of a DHTTokenizer (default: those that come with the package)')
     parser.add_argument('--compactness', type=float, default=0.01, help='that of the weights (default: %(default)s)')
     parser.add_argument('--budgets', type=int, nargs='+', default=[150, 200, 300, 400, 600], metavar='T')
     parser.add_argument('--images', type=int, default=24, help='at most so many of each split (default: %(default)s)')
@@ -57,29 +55,26 @@ def parse_args() -> argparse.Namespace:
 
 def build_tokenizer(args: argparse.Namespace) -> DHTTokenizer:
     tokenizer = DHTTokenizer(compactness=args.compactness)
-    load_tokenizer(tokenizer, args.checkpoint)
+    load_tokenizer(tokenizer, args.checkpoint or shipped_tokenizer(args.compactness))
     return tokenizer.to(args.device).eval()
 
 
-def load(name: str, split: str, tokenizer: DHTTokenizer, args: argparse.Namespace) -> list[Sample]:
-    """Every ceil(n / images)-th image of a split, tokenized."""
+def load(name: str, split: str, args: argparse.Namespace) -> list[Sample]:
+    """Every ceil(n / images)-th image of a split."""
     samples = []
     for annotated in find_images(args.data / name, split, args.images):
         pixels = np.array(Image.open(annotated.image).convert('RGB'))
         normalised = ((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1)
         image = torch.from_numpy(normalised).float()[None].to(args.device)
-        with torch.inference_mode():
-            samples.append(Sample(pixels, annotated.read_truths(), image, tokenizer(image)))
+        samples.append(Sample(pixels, annotated.read_truths(), image))
     return samples
 
 
-def merged_labels(sample: Sample, budget: TokenBudget | None) -> Tensor:
+@torch.inference_mode()
+def labels_under(tokenizer: DHTTokenizer, sample: Sample, budget: TokenBudget | None) -> Tensor:
     """``[H, W]`` labels under a budget."""
-    partition = sample.partition
-    if budget is not None:
-        with torch.inference_mode():
-            partition = budget.merge(partition, sample.image, training=False, kernel='gaussian')
-    return partition.labels[0]
+    tokenizer.token_budget = budget
+    return tokenizer(sample.image).labels[0]
 
 
 def camvid_scores(samples: Iterable[Sample], labels: Iterable[Tensor]) -> list[float]:
@@ -95,11 +90,12 @@ def bsds_scores(samples: Iterable[Sample], labels: Iterable[Tensor]) -> list[flo
     return np.mean(scores, 0).tolist()
 
 
-def report(title: str, names: Sequence[str], samples: list[Sample], scores: Callable, digits: int, budgets: Sequence[int]) -> None:
+def report(title: str, names: Sequence[str], tokenizer: DHTTokenizer, samples: list[Sample], scores: Callable, digits: int,
+           budgets: Sequence[int]) -> None:
     """One table: no budget, then every mode at every budget, with the mean number of regions that it leaves."""
     print(f'\n{title}, {len(samples)} images\n\n| budget | T | regions | {" | ".join(names)} |\n|{"---|" * (3 + len(names))}')
-    for budget in (None, *(TokenBudget(mode, test=target) for mode in ('soft', 'hard') for target in sorted(budgets))):
-        labels = [merged_labels(sample, budget) for sample in samples]
+    for budget in (None, *(TokenBudget(mode, test=target) for mode in ('soft', 'hard', 'exact') for target in sorted(budgets))):
+        labels = [labels_under(tokenizer, sample, budget) for sample in samples]
         regions = np.mean([int(image.max()) + 1 for image in labels])
         row = ' | '.join(f'{score:.{digits}f}' for score in scores(samples, labels))
         print(f'| {budget.mode if budget else "none"} | {budget.test if budget else ""} | {regions:.0f} | {row} |', flush=True)
@@ -113,12 +109,12 @@ def main() -> None:
         raise SystemExit(f'--data must hold camvid/ or bsds500/, but {args.data} has neither')
     if 'camvid' in found:
         split = 'train' if args.train else 'test'
-        samples = load('camvid', split, tokenizer, args)
-        report(f'CamVid {split}', ['mIoU'], samples, camvid_scores, 1, args.budgets)
+        samples = load('camvid', split, args)
+        report(f'CamVid {split}', ['mIoU'], tokenizer, samples, camvid_scores, 1, args.budgets)
     if 'bsds500' in found:
         split = 'train' if args.train else 'val'
-        samples = load('bsds500', split, tokenizer, args)
-        report(f'BSDS500 {split}', ['recall', 'UE', 'ASA', 'EV'], samples, bsds_scores, 4, args.budgets)
+        samples = load('bsds500', split, args)
+        report(f'BSDS500 {split}', ['recall', 'UE', 'ASA', 'EV'], tokenizer, samples, bsds_scores, 4, args.budgets)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,10 @@
 """The tokenizer beside classic superpixels, at the same number of regions in every image.
 
-    python benchmarks/superpixels/compare.py --data DATA/bsds500 --checkpoint tokenizer.pth --plot compare.png
+    python tools/model_converters/dht_reference_to_mm.py r2v.pth published.pth
+    python benchmarks/superpixels/compare.py --data DATA/bsds500 --published published.pth --scores scores.jsonl --plot compare.png
+
+The tokenizer is the one that comes with the package; --published adds that of another file, here the paper's. With --scores each
+image's scores are kept, and a later call with the same file goes on from there.
 
 DATA/bsds500 is laid out as tools/analysis_tools/eval_partition.py says. A method that does not take the number of regions K is run with
 the parameter, found by bisection in each image, that leaves nearest to K; the table has the mean number that is left. Labels are counted
@@ -10,8 +14,10 @@ contributed modules are installed (opencv-contrib-python). Scores are defined in
 """
 
 import argparse
+import hashlib
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +28,11 @@ from skimage.segmentation import felzenszwalb, slic
 from dht_mm.metrics import mean_scores, num_regions, partition_scores
 from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, QuadtreeTokenizer, TokenBudget
 from dht_mm.tokenizer.checkpoint import load_tokenizer
+from dht_mm.tokenizer.shipped import resolve, shipped_tokenizer
 from dht_mm.visualization import read_image
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / 'tools' / folder) for folder in ('', 'analysis_tools')]
-from annotated_images import find_images  # noqa: E402
+from annotated_images import AnnotatedImage, find_images  # noqa: E402
 from tokenize_image import normalize  # noqa: E402
 
 try:
@@ -49,31 +56,38 @@ class Method(NamedTuple):
     Attributes:
         prepare: ``[H, W, 3]`` uint8 to what cuts this image up with a parameter.
         bounds: Parameters that leave fewest and most regions, for K from 100 to 2000; None if the parameter is K itself.
+        weights: What tells its weights from others.
     """
 
     prepare: Callable[[np.ndarray], Segment]
     bounds: tuple[float, float] | None = None
+    weights: str = ''
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True, help='folder of images/SPLIT and groundTruth/SPLIT')
     parser.add_argument('--split', default='val', help='default: %(default)s')
-    parser.add_argument('--checkpoint', type=Path, required=True, help='weights of a DHTTokenizer')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of a DHTTokenizer (default: those that come with the package)')
+    parser.add_argument('--published', metavar='FILE', help='weights of a second one')
     parser.add_argument('--compactness', type=float, default=0.01, help='that of the weights (default: %(default)s)')
     parser.add_argument('--regions', type=int, nargs='+', default=[200, 400, 600, 1000], metavar='K')
     parser.add_argument('--images', type=int, default=24, help='at most so many, evenly from all (default: %(default)s)')
     parser.add_argument('--methods', nargs='+', metavar='NAME', help='some of the methods; all by default')
+    parser.add_argument('--scores', type=Path, metavar='FILE', help='lines of JSON, one for each score of an image, to go on from')
     parser.add_argument('--plot', type=Path, help='picture of the scores over K; needs matplotlib')
     return parser.parse_args()
 
 
 def dht(tokenizer: DHTTokenizer, mode: str) -> Callable[[np.ndarray], Segment]:
-    """The tokenizer's natural partition, merged to a budget."""
+    """The tokenizer under a budget."""
     def prepare(image: np.ndarray) -> Segment:
         images = normalize(image, 'cpu')
-        partition = tokenizer(images)
-        return lambda target: TokenBudget(mode, test=round(target)).merge(partition, images, False, 'gaussian').labels[0].numpy()
+
+        def segment(target: float) -> np.ndarray:
+            tokenizer.token_budget = TokenBudget(mode, test=round(target))
+            return tokenizer(images).labels[0].numpy()
+        return segment
     return prepare
 
 
@@ -103,11 +117,22 @@ def seeds(image: np.ndarray, parameter: float) -> np.ndarray:
     return superpixels.getLabels()
 
 
-def build_methods(tokenizer: DHTTokenizer) -> dict[str, Method]:
+def budgets(name: str, checkpoint: str, compactness: float) -> dict[str, Method]:
+    """All budgets of the tokenizer with these weights."""
+    tokenizer = DHTTokenizer(compactness=compactness).eval()
+    load_tokenizer(tokenizer, checkpoint)
+    weights = f'{hashlib.sha256(resolve(checkpoint).read_bytes()).hexdigest()[:8]} at {compactness}'
+    return {f'{name}, exact budget': Method(dht(tokenizer, 'exact'), None, weights),
+            f'{name}, hard budget': Method(dht(tokenizer, 'hard'), None, weights),
+            f'{name}, soft budget': Method(dht(tokenizer, 'soft'), (1, 4000), weights)}
+
+
+def build_methods(args: argparse.Namespace) -> dict[str, Method]:
     """All methods for which the packages are installed, at default parameters but for the one that sets the number of regions."""
-    methods = {
-        'dHT, hard budget': Method(dht(tokenizer, 'hard')),
-        'dHT, soft budget': Method(dht(tokenizer, 'soft'), (1, 4000)),
+    methods = budgets('dHT', args.checkpoint or shipped_tokenizer(args.compactness), args.compactness)
+    if args.published is not None:
+        methods |= budgets('published', args.published, args.compactness)
+    methods |= {
         'grid': Method(tokenized(GridTokenizer), (60, 4)),
         'quadtree': Method(tokenized(QuadtreeTokenizer)),
         'SLIC, scikit-image': Method(lambda image: lambda number: slic(image, round(number), start_label=0), (20, 8000)),
@@ -139,14 +164,35 @@ def matched(segment: Segment, method: Method, target: int) -> np.ndarray:
     return best
 
 
+class Scores(dict):
+    """Scores by method, weights, image and number of regions asked for, kept in a file if there is one."""
+
+    def __init__(self, path: Path | None):
+        super().__init__()
+        self.path = path
+        if path is not None and path.is_file():
+            self.update((tuple(key), scores) for key, scores in map(json.loads, path.read_text().splitlines()))
+
+    def add(self, key: tuple, scores: dict[str, float]) -> None:
+        self[key] = scores
+        if self.path is not None:
+            with self.path.open('a') as file:
+                file.write(json.dumps([key, scores]) + '\n')
+
+
 @torch.inference_mode()
-def evaluate(method: Method, pictures: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], targets: Sequence[int]) -> list[dict[str, float]]:
-    """Means over images of the scores at each number of regions."""
+def evaluate(name: str, method: Method, samples: Iterable[AnnotatedImage], targets: Sequence[int], known: Scores) -> list[dict[str, float]]:
+    """Means over images of the scores at each number of regions; images whose scores are known are not cut up again."""
     rows = [[] for _ in targets]
-    for image, truths in pictures:
-        segment = method.prepare(image)
-        for row, target in zip(rows, targets, strict=True):
-            row.append(partition_scores(matched(segment, method, target), image, truths))
+    for sample in samples:
+        keys = [(name, method.weights, sample.image.name, target) for target in targets]
+        if not all(key in known for key in keys):
+            image, truths = read_image(sample.image), sample.read_truths()
+            segment = method.prepare(image)
+            for key in keys:
+                known.add(key, partition_scores(matched(segment, method, key[-1]), image, truths))
+        for row, key in zip(rows, keys, strict=True):
+            row.append(known[key])
     return [mean_scores(row) for row in rows]
 
 
@@ -167,20 +213,26 @@ def plot(path: Path, results: dict[str, list[dict[str, float]]]) -> None:
     figure.savefig(path, dpi=80)
 
 
+def print_table(results: dict[str, list[dict[str, float]]], targets: Sequence[int], images: int) -> None:
+    """All methods at the least number of regions, then at the next."""
+    print(f'{images} images\n\n| K | method | regions | {" | ".join(COLUMNS.values())} |\n|{"---|" * (3 + len(COLUMNS))}')
+    for index, target in enumerate(targets):
+        for method, rows in results.items():
+            scores = ' | '.join(f'{rows[index][column]:.{1 if column == "psnr" else 3}f}' for column in COLUMNS)
+            print(f'| {target} | {method} | {rows[index]["regions"]:.0f} | {scores} |')
+
+
 def main() -> None:
     args = parse_args()
-    tokenizer = DHTTokenizer(compactness=args.compactness)
-    load_tokenizer(tokenizer, args.checkpoint)
-    methods = build_methods(tokenizer.eval())
+    methods = build_methods(args)
     if unknown := sorted(set(args.methods or methods) - methods.keys()):
         raise SystemExit(f'--methods must be some of {sorted(methods)}, got {unknown}')
-    pictures = [(read_image(sample.image), sample.read_truths()) for sample in find_images(args.data, args.split, args.images)]
-    print(f'{len(pictures)} images\n\n| method | K | regions | {" | ".join(COLUMNS.values())} |\n|{"---|" * (3 + len(COLUMNS))}')
+    samples, known = find_images(args.data, args.split, args.images), Scores(args.scores)
     results = {}
     for name in args.methods or methods:
-        results[name] = evaluate(methods[name], pictures, sorted(args.regions))
-        for target, row in zip(sorted(args.regions), results[name], strict=True):
-            print(f'| {name} | {target} | {row["regions"]:.0f} | {" | ".join(f"{row[column]:.3f}" for column in COLUMNS)} |', flush=True)
+        print(name, file=sys.stderr)
+        results[name] = evaluate(name, methods[name], samples, sorted(args.regions), known)
+    print_table(results, sorted(args.regions), len(samples))
     if args.plot:
         plot(args.plot, results)
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dht_mm.ops import hard_merge, soft_merge, unite_regions, united_mean
+from dht_mm.ops import Hierarchy, hard_merge, soft_merge, unite_regions, united_mean
 from dht_mm.structures import Partition
+
+from .cut import finer_cut
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class TokenBudget:
     """How many regions to keep, and how strictly.
 
     Attributes:
-        mode: ``'soft'`` keeps about the target (the paper's merge), ``'hard'`` never more.
+        mode: ``'soft'`` keeps about the target (the paper's merge), ``'hard'`` never more, ``'exact'`` just as many, whatever number the
+            criterion selects.
         train: Target in training; ``None`` is ``round(sqrt(N))`` for images of N pixels.
         test: Target in evaluation; ``None`` is ``round(sqrt(N) / 0.56)``.
 
@@ -27,8 +30,8 @@ class TokenBudget:
     test: int | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in ('soft', 'hard'):
-            raise ValueError(f"token_budget mode must be 'soft' or 'hard', got {self.mode!r}")
+        if self.mode not in ('soft', 'hard', 'exact'):
+            raise ValueError(f"token_budget mode must be 'soft', 'hard' or 'exact', got {self.mode!r}")
         for name in ('train', 'test'):
             target = getattr(self, name)
             if target is not None and (isinstance(target, bool) or not isinstance(target, int) or target < 1):
@@ -38,6 +41,10 @@ class TokenBudget:
         """Regions to keep in an image of ``num_pixels`` pixels."""
         asked, default = (self.train, num_pixels**0.5) if training else (self.test, num_pixels**0.5 / 0.56)
         return max(1, round(default)) if asked is None else asked
+
+    def cut(self, hierarchy: Hierarchy, training: bool) -> Hierarchy:
+        """The hierarchy with the regions to merge from in the place of the selected ones."""
+        return finer_cut(hierarchy, self._target_of(hierarchy.labels, training)) if self.mode == 'exact' else hierarchy
 
     def merge(self, partition: Partition, images: Tensor, training: bool, kernel: str) -> Partition:
         """The partition merged to the budget; ``color`` is left for the caller to predict anew.
@@ -53,16 +60,21 @@ class TokenBudget:
             training: Which target holds, and whether to sample.
             kernel: Similarity of colours in the soft budget.
         """
-        height, width = partition.labels.shape[1:]
-        target = self.target(int(height * width), training)  # torch.jit.trace makes tensors of sizes
+        target = self._target_of(partition.labels, training)
         labels, offsets, size = partition.labels, partition.offsets, partition.size
-        if self.mode == 'hard':
-            most = min(target, int(height * width), partition.max_regions or target)
-            rows = None if partition.max_regions is None else min(len(size), len(partition) * most)
-            return replace(merge_regions(partition, *hard_merge(images, labels, offsets, size, target), rows), max_regions=most)
+        if self.mode != 'soft':
+            most = min(target, labels.shape[1] * labels.shape[2], partition.max_regions or target)
+            fixed = partition.max_regions is not None
+            rows = min(len(size), len(partition) * most) if fixed else None
+            merged = merge_regions(partition, *hard_merge(images, labels, offsets, size, target), rows)
+            return replace(merged, max_regions=most if fixed else None)
         seed = torch.randint(2**62, (), device='cpu') if training else None
         return merge_regions(
             partition, *soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel))
+
+    def _target_of(self, labels: Tensor, training: bool) -> int:
+        height, width = labels.shape[1:]
+        return self.target(int(height * width), training)  # torch.jit.trace makes tensors of sizes
 
 
 def merge_regions(partition: Partition, parent: Tensor, offsets: Tensor, rows: int | None = None) -> Partition:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from .shipped import resolve
+
 PUBLISHED_KEY = 'conv.ds.0.weight'
 CONVERTER = 'tools/model_converters/dht_reference_to_mm.py'
 
@@ -20,7 +22,7 @@ def load_tokenizer(tokenizer: nn.Module, path: str | Path) -> None:
 
     Args:
         tokenizer: The module to fill.
-        path: A file written by ``torch.save``.
+        path: A file written by ``torch.save``, or the address of a shipped tokenizer.
 
     Raises:
         FileNotFoundError: There is no file at ``path``.
@@ -45,17 +47,19 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     imported or called.
 
     Args:
-        path: A file written by ``torch.save``: a state dict, or a dict that has one under ``'state_dict'``.
+        path: A file written by ``torch.save``: a state dict, or a dict that has one under ``'state_dict'``. Or the address of a shipped
+            tokenizer.
 
     Raises:
         FileNotFoundError: There is no file at ``path``.
         ValueError: The file is not such a checkpoint.
     """
-    if not Path(path).is_file():
+    file = resolve(path)
+    if not file.is_file():
         raise FileNotFoundError(f'path must be a checkpoint file, but {path} does not exist')
     try:
-        with safe_globals([(_Placeholder, name) for name in get_unsafe_globals_in_checkpoint(path)]):
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        with safe_globals([(_Placeholder, name) for name in get_unsafe_globals_in_checkpoint(file)]):
+            checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     # torch and zipfile raise many types for damaged files: RuntimeError, UnpicklingError, EOFError, KeyError, OSError, ...
     except Exception as error:
         raise ValueError(f'path must be a checkpoint written by torch.save, but {path} cannot be read: {error}') from error

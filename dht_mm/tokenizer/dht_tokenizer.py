@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from dht_mm.ops import Hierarchy, build_fixed_hierarchy, build_hierarchy, check_options, exact_linear, tree_mean
@@ -14,7 +15,9 @@ from dht_mm.structures import Partition
 
 from .budget import TokenBudget
 from .check import check_images
+from .checkpoint import read_state_dict
 from .projection import FeatureProjection
+from .shipped import SCHEME
 
 
 @MODELS.register_module()
@@ -32,15 +35,16 @@ class DHTTokenizer(BaseModule):
         criterion: ``'aic'``, ``'aicc'``, ``'bic'`` or ``'cic'``.
         iota: Positive constant of the likelihood; larger values prefer larger regions.
         min_regions: An image with at most this many regions is not merged further.
-        token_budget: ``None``, or ``dict(mode='soft'|'hard', train=T|None, test=T|None)``, see :class:`TokenBudget`.
+        token_budget: ``None``, or ``dict(mode='soft'|'hard'|'exact', train=T|None, test=T|None)``, see :class:`TokenBudget`.
         norm_eval: Whether batch norm uses its running statistics in training too.
         capacity: Regions of a whole batch that there is room for before the token budget, for CUDA graphs and export: no shape then
             depends on how many regions there are, and nothing waits for a GPU, in training and evaluation. The partition's packed fields
-            have this many rows, or those of a hard budget if that is less: a soft one cannot be promised. Rows that no region needs are
+            have this many rows, or those of a hard budget if that is less; the other budgets can't be had with it. Rows that no region needs are
             zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not finite,
             ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then NaN, so that no step of an
             optimiser can take them for a result.
-        init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint=FILE)``.
+        init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01')``, which comes
+            with the package, as does ``tokenizer_c001`` for compactness 0.01. Or a file.
 
     Raises:
         TypeError: An option is of another type.
@@ -60,8 +64,9 @@ class DHTTokenizer(BaseModule):
         if not (token_budget is None or isinstance(token_budget, dict)):
             raise TypeError(f'token_budget must be a dict or None, got {token_budget!r}')
         self.token_budget = None if token_budget is None else TokenBudget(**token_budget)
-        if capacity is not None and self.token_budget is not None and self.token_budget.mode == 'soft':
-            raise ValueError(f"capacity must be None with a token_budget of mode='soft', which has no most regions, got {capacity!r}")
+        if capacity is not None and self.token_budget is not None and self.token_budget.mode != 'hard':
+            raise ValueError(f'capacity must be None with a token_budget of mode={self.token_budget.mode!r}, whose work depends on how many '
+                             f'regions there are, got {capacity!r}')
         self.norm_eval, self.capacity = norm_eval, capacity
         self.projection = FeatureProjection(in_channels, hidden_channels)
         self.color = nn.Linear(hidden_channels, in_channels)
@@ -101,6 +106,8 @@ class DHTTokenizer(BaseModule):
         check_images(images, self.in_channels)
         with _without_autocast(images.device.type):
             features, hierarchy = self._hierarchy(images, self.capacity)
+            if self.token_budget is not None:
+                hierarchy = self.token_budget.cut(hierarchy, self.training)
             mean = hierarchy.mean
             if torch.is_grad_enabled():
                 mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],
@@ -137,6 +144,12 @@ class DHTTokenizer(BaseModule):
     def _colored(self, partition: Partition) -> Partition:
         used = None if self.capacity is None else partition.offsets[-1]
         return replace(partition, color=exact_linear(partition.mean, self.color.weight, self.color.bias, used))
+
+
+@CheckpointLoader.register_scheme(SCHEME, force=True)  # a reloaded module registers it again
+def load_from_package(address: str, map_location: object = None) -> dict[str, Tensor]:
+    """Weights behind ``dht_mm://``, for mmengine's ``Pretrained``; on the CPU, whatever ``map_location`` says."""
+    return read_state_dict(address)
 
 
 def _widen(images: Tensor) -> Tensor:

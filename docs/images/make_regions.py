@@ -1,8 +1,8 @@
 """Makes the picture of the README: a photograph, its regions, and what is left of it when each region has one colour.
 
-    python docs/images/make_regions.py CHECKPOINT
+    python docs/images/make_regions.py
 
-CHECKPOINT holds a tokenizer, for instance the one that `make demo` trains. The photograph is skimage.data.coffee(), CC0 by its
+The tokenizer is the one that comes with the package, or that of --checkpoint. The photograph is skimage.data.coffee(), CC0 by its
 photographer Rachel Michetti.
 """
 
@@ -27,14 +27,14 @@ SCALE = 2  # enlarged, so that borders one pixel wide leave the image visible
 def main() -> None:
     """Runs the tool on the photograph and joins its pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of a tokenizer')
     parser.add_argument('--out', type=Path, default=HERE / 'regions.png')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / 'coffee.png'
         image = np.array(Image.fromarray(data.coffee()).resize(SIZE, Image.Resampling.BICUBIC))
         save_png(photo, image)
-        options = ['--checkpoint', args.checkpoint, '--out-dir', folder, '--scale', str(SCALE)]
+        options = ['--out-dir', folder, '--scale', str(SCALE), *(['--checkpoint', args.checkpoint] if args.checkpoint else [])]
         subprocess.run([sys.executable, TOOL, photo, *options], check=True)
         overlay = read_image(photo.with_name('coffee_overlay.png'))
         mean_color = upscale(read_image(photo.with_name('coffee_mean_color.png')), SCALE)

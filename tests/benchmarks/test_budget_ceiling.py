@@ -62,6 +62,7 @@ def test_tables(script: ModuleType, tmp_path: Path, monkeypatch, capsys):
     script.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if 'images' in line] == ['CamVid test, 2 images', 'BSDS500 val, 2 images']
-    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines if line.startswith(('| none', '| soft', '| hard'))]
-    assert [row[:2] for row in rows] == 2 * [['none', ''], ['soft', '2'], ['soft', '5'], ['hard', '2'], ['hard', '5']]
-    assert all(int(row[2]) <= int(row[1]) for row in rows if row[0] == 'hard')
+    names = 'none', 'soft', 'hard', 'exact'
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines if line[2:].startswith(names)]
+    assert [row[:2] for row in rows] == 2 * [['none', ''], *([name, target] for name in names[1:] for target in '25')]
+    assert all(int(row[2]) <= int(row[1]) for row in rows if row[0] in ('hard', 'exact'))

@@ -44,14 +44,19 @@ def test_table_and_plot(script: ModuleType, tmp_path: Path, monkeypatch, capsys)
         Image.fromarray(blobs).save(tmp_path / f'images/val/{name}.png')
         np.savez(tmp_path / f'groundTruth/val/{name}.npz', segmentations=random.integers(1, 5, (2, 48, 64), np.uint16))
     torch.save(DHTTokenizer().state_dict(), tmp_path / 'tokenizer.pth')
-    monkeypatch.setattr(sys, 'argv', ['x', '--data', str(tmp_path), '--checkpoint', str(tmp_path / 'tokenizer.pth'), '--regions', '6', '12',
-                                      '--plot', str(tmp_path / 'plot.png')])
+    monkeypatch.setattr(sys, 'argv', ['x', '--data', str(tmp_path), '--published', str(tmp_path / 'tokenizer.pth'), '--regions', '6', '12',
+                                      '--scores', str(tmp_path / 'scores.jsonl'), '--plot', str(tmp_path / 'plot.png')])
     script.main()
     lines = capsys.readouterr().out.splitlines()
+    kept = (tmp_path / 'scores.jsonl').read_text()
+    assert len(kept.splitlines()) == 2 * len(lines[4:])  # of two images
+    script.main()
+    assert capsys.readouterr().out.splitlines() == lines and (tmp_path / 'scores.jsonl').read_text() == kept
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[4:]]
-    assert [row[1] for row in rows] == ['6', '12'] * (len(rows) // 2) and {'dHT, hard budget', 'grid', 'quadtree', 'SLIC, scikit-image',
-                                                                         'Felzenszwalb'} <= {row[0] for row in rows}
-    assert all(int(row[2]) <= int(row[1]) for row in rows if row[0] in ('dHT, hard budget', 'quadtree'))
+    assert [row[0] for row in rows] == ['6'] * (len(rows) // 2) + ['12'] * (len(rows) // 2)
+    assert {'dHT, exact budget', 'published, soft budget', 'grid', 'quadtree', 'SLIC, scikit-image', 'Felzenszwalb'} <= {
+        row[1] for row in rows}
+    assert all(int(row[2]) <= int(row[0]) for row in rows if row[1] in ('dHT, exact budget', 'dHT, hard budget', 'quadtree'))
     assert np.array(Image.open(tmp_path / 'plot.png').convert('RGB')).std() > 0
 
 

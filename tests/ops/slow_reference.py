@@ -149,20 +149,32 @@ def information_score(region: Region, num_pixels: int, criterion: str, iota: flo
     return -(region.size / num_pixels * math.log(determinant + iota) + penalties[criterion])
 
 
-def pick_edges(num: int, edges: Edges, pair: Callable[[int, int], float], own: Callable[[int], float] | None) -> list[int]:
-    """Each region's best edge by (16-bit weight, label); without any edge it is the region itself."""
+def raster_order(pixel: tuple[int, int]) -> tuple[int, int]:
+    return pixel
+
+
+def mirrored_order(pixel: tuple[int, int]) -> tuple[int, int]:
+    return pixel[0], -pixel[1]
+
+
+def pick_edges(num: int, edges: Edges, pair: Callable[[int, int], float], own: Callable[[int], float] | None,
+               rank: Callable[[int], tuple[int, int]]) -> list[int]:
+    """Each region's best edge by (16-bit weight, rank); without any edge it is the region itself."""
     picks = []
     for u in range(num):
         candidates = [(sixteen_bits(pair(u, v)), v) for v in edges[u]]
         if own is not None:
             candidates.append((sixteen_bits(own(u)), u))
-        picks.append(max(candidates, default=(0, u))[1])
+        picks.append(max(candidates, default=(0, u), key=lambda candidate: (candidate[0], rank(candidate[1])))[1])
     return picks
 
 
 def hierarchy(features: np.ndarray, slope: Vector, bias: float, *, kernel: str, compactness: float, criterion: str, iota: float,
-              min_regions: int) -> Result:
-    """Sections 3.1 to 3.3 of the paper on one image: features ``[d, H, W]`` to the selected partition."""
+              min_regions: int, order: Callable[[tuple[int, int]], tuple[int, int]] = raster_order) -> Result:
+    """Sections 3.1 to 3.3 of the paper on one image: features ``[d, H, W]`` to the selected partition.
+
+    Of neighbours with equal weights a region takes the one whose first pixel is last, in the order of pixels given by ``order``.
+    """
     height, width = features.shape[1:]
     num_pixels = height * width
     regions = [Region([pixel], [float(f[pixel]) for f in features], [0.0] * len(features)) for pixel in np.ndindex(height, width)]
@@ -191,8 +203,11 @@ def hierarchy(features: np.ndarray, slope: Vector, bias: float, *, kernel: str, 
             sigmoid = 1 / (1 + math.exp(-(dot(slope, regions[u].variance) + bias)))
             return (1 - compactness) * sigmoid + compactness * roundness(regions[u].pixels)
 
+        def rank(u: int, regions: list[Region] = regions) -> tuple[int, int]:
+            return min(map(order, regions[u].pixels))
+
         edges = neighbours(label_map((region.pixels for region in regions), height, width))
-        picks = pick_edges(len(regions), edges, pair, own if level > 1 else None)
+        picks = pick_edges(len(regions), edges, pair, own if level > 1 else None, rank)
         weights = [pair(u, v) if u != v else own(u) for u, v in enumerate(picks)]
         alphas = [region.size * max(math.sqrt(weight), FLOOR) for region, weight in zip(regions, weights, strict=True)]
         groups = picked_components(picks)

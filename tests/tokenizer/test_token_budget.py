@@ -85,7 +85,7 @@ def test_merged_means_are_weighted_by_size_and_colours_predicted_anew(model: DHT
 
 
 def test_gradient_flows_through_both_modes(model: DHTTokenizer, images: Tensor):
-    for mode in ('soft', 'hard'):
+    for mode in ('soft', 'hard', 'exact'):
         model.train().token_budget = TokenBudget(mode, train=10)
         model.zero_grad()
         (model(images).color ** 2).sum().backward()

@@ -133,10 +133,13 @@ def test_bad_options_are_named(tmp_path: Path, photo: Path, checkpoint: Path, ca
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_without_weights_it_says_what_to_do(tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit) as stop:
-        run(photo, '--out-dir', tmp_path / 'out')
-    assert stop.value.code == 2 and 'make demo' in capsys.readouterr().err and not (tmp_path / 'out').exists()
+@pytest.mark.parametrize('compactness, name', [(None, 'tokenizer_c01'), (0.02, 'tokenizer_c001')])
+def test_default_weights_are_the_shipped_ones_of_the_nearest_compactness(tmp_path: Path, photo: Path, compactness: float | None, name: str):
+    options = [] if compactness is None else ['--compactness', compactness]
+    for folder, extra in (('default', []), ('named', ['--checkpoint', f'dht_mm://{name}'])):
+        assert run(photo, '--out-dir', tmp_path / folder, *options, *extra) == 0
+    default, named = (labels_of(tmp_path / folder / 'photo_labels.npz') for folder in ('default', 'named'))
+    assert default.max() > 0 and (default == named).all()
 
 
 def test_a_folder_that_cannot_be_written_to_ends_with_a_sentence(tmp_path: Path, photo: Path, checkpoint: Path,

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from dht_mm.metrics import majority_confusion, mean_iou, mean_scores, partition_scores
 from dht_mm.registry import MODELS
 from dht_mm.tokenizer.checkpoint import load_tokenizer
+from dht_mm.tokenizer.shipped import SCHEME
 from dht_mm.visualization import atomic_file, read_image
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -57,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--tokenizer', required=True, metavar='CFG|CHECKPOINT|TYPE',
                         help='a config with a tokenizer in it, weights of a DHTTokenizer, or the name of a registered tokenizer')
     parser.add_argument('--options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='arguments of the tokenizer')
-    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='weights of a tokenizer, alone or inside a model')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of a tokenizer, alone or inside a model')
     parser.add_argument('--token-budget', type=int, metavar='T', help='the most regions, of a DHTTokenizer')
     parser.add_argument('--images', type=int, metavar='N', help='take at most N images, evenly from all')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -76,8 +77,8 @@ def build_tokenizer(args: argparse.Namespace) -> nn.Module:
     name, checkpoint = args.tokenizer, args.checkpoint
     if name.endswith('.py'):
         config = Config(find_tokenizer(Config.fromfile(name).to_dict(), name))
-    elif name.endswith('.pth'):
-        config, checkpoint = Config(dict(type='dht_mm.DHTTokenizer')), Path(name)
+    elif name.endswith('.pth') or name.startswith(SCHEME):
+        config, checkpoint = Config(dict(type='dht_mm.DHTTokenizer')), name
     else:
         config = Config(dict(type=f'dht_mm.{name.removeprefix("dht_mm.")}'))
     if args.token_budget is not None:
@@ -124,13 +125,13 @@ def score_all(tokenizer: nn.Module, samples: Sequence[AnnotatedImage], args: arg
     return scores, confusions
 
 
-def write_csv(path: Path, scores: dict[str, Scores]) -> None:
-    """One line an image; a score that an image does not have is empty."""
-    names = dict.fromkeys(name for row in scores.values() for name in row)
+def write_csv(path: Path, rows: Sequence[dict]) -> None:
+    """One line a row; what a row does not have is empty."""
+    names = dict.fromkeys(name for row in rows for name in row)
     text = StringIO(newline='')
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['image', *names])
-    writer.writerows([image, *(row.get(name, '') for name in names)] for image, row in scores.items())
+    writer = csv.DictWriter(text, names, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
     with atomic_file(path) as file:
         file.write(text.getvalue().encode())
 
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if scores:
         print_summary(scores, confusions)
     if scores and args.out_dir is not None:
-        write_csv(args.out_dir / 'scores.csv', scores)
+        write_csv(args.out_dir / 'scores.csv', [dict(image=image) | row for image, row in scores.items()])
         if find_spec('matplotlib') is not None:
             plot(args.out_dir / 'scores.png', scores)
     return 0 if len(scores) == len(samples) else 1

@@ -1,29 +1,35 @@
 """How a tokenizer's partition moves when the image hardly does.
 
-    python tools/analysis_tools/partition_stability.py DATA --split val --tokenizer tokenizer.pth --options compactness=0.01 --images 20
+    python tools/analysis_tools/partition_stability.py DATA --tokenizer tokenizer.pth --options compactness=0.01 --images 20 --out-dir moves
 
 DATA holds images/SPLIT; the tokenizer is named as for eval_partition.py. Each image is changed a little, tokenized again, and the result,
 turned or shifted back, compared with that of the image itself: the best-overlap agreement that docs/metrics.md defines, mean and least
-over the images, and the mean number of regions. Noise is drawn anew for each image from a fixed seed.
+over the images, and the mean number of regions. Noise is drawn anew for each image from a fixed seed. A DHTTokenizer is also given the
+mirrored image with the mirrored features of the image itself: that the projection sees them differently is then left out, and what
+moves is due to ties. In --out-dir it writes stability.csv, one line an image and change, and, where matplotlib is installed,
+stability.png, the agreements of all images.
 """
 
 import argparse
+import copy
 import io
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from mmengine.utils import track_iter_progress
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from dht_mm.metrics import best_overlap_agreement
-from dht_mm.visualization import read_image
+from dht_mm.tokenizer import DHTTokenizer
+from dht_mm.visualization import atomic_file, read_image
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from annotated_images import find_images  # noqa: E402
-from eval_partition import add_options, build_tokenizer, check_positive  # noqa: E402
+from eval_partition import add_options, build_tokenizer, check_positive, write_csv  # noqa: E402
 from tokenize_image import tokenize  # noqa: E402
 
 MARGIN = 8  # pixels that a crop takes off each side
@@ -72,39 +78,93 @@ CHANGES: dict[str, tuple[Change, Change, Change]] = {
     'flipped left to right': (flip, flip, same),
     f'{MARGIN} pixels cut off': (crop, same, crop),
 }
+MIRRORED = 'flipped with its features'
 
 
-def compare(tokenizer: nn.Module, image: np.ndarray, device: str) -> list[tuple[float, int]]:
+class MirroredProjection(nn.Module):
+    """A projection that gives mirrored images the mirrored features of the images themselves."""
+
+    def __init__(self, projection: nn.Module):
+        super().__init__()
+        self.projection = projection
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.projection(images.flip(-1)).flip(-1)
+
+
+def mirrored_features(tokenizer: DHTTokenizer) -> DHTTokenizer:
+    """A copy with the mirrored projection."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.projection = MirroredProjection(tokenizer.projection)
+    return tokenizer
+
+
+def compare(tokenizer: nn.Module, image: np.ndarray, device: str) -> list[dict]:
     """Agreement and number of regions under each change, after those of the image itself."""
-    def labels_of(changed: np.ndarray) -> np.ndarray:
-        return tokenize(tokenizer, changed, device).labels[0].numpy()
+    own = tokenize(tokenizer, image, device).labels[0].numpy()
+    rows = [dict(change='none', agreement=1.0, regions=int(own.max()) + 1)]
 
-    own = labels_of(image)
-    rows = [(1.0, int(own.max()) + 1)]
-    for change, turn_back, to_compare in CHANGES.values():
-        labels = labels_of(change(image))
-        rows.append((best_overlap_agreement(turn_back(labels), to_compare(own)), int(labels.max()) + 1))
+    def add(name: str, tokenizer: nn.Module, change: Change, turn_back: Change, to_compare: Change) -> None:
+        labels = tokenize(tokenizer, change(image), device).labels[0].numpy()
+        agreement = best_overlap_agreement(turn_back(labels), to_compare(own))
+        rows.append(dict(change=name, agreement=agreement, regions=int(labels.max()) + 1))
+
+    for name, change in CHANGES.items():
+        add(name, tokenizer, *change)
+    if isinstance(tokenizer, DHTTokenizer):
+        add(MIRRORED, mirrored_features(tokenizer), flip, flip, same)
     return rows
+
+
+def plot(path: Path, rows: Sequence[dict], names: Sequence[str]) -> None:
+    """The agreements of all images under each change: quartiles, range and outliers."""
+    from matplotlib.figure import Figure  # without pyplot: no window system is asked for
+
+    figure = Figure(figsize=(8, 4), layout='constrained')
+    axes = figure.subplots()
+    axes.boxplot([[row['agreement'] for row in rows if row['change'] == name] for name in names], orientation='horizontal')
+    axes.set_yticks(range(1, len(names) + 1), names)
+    axes.set(xlabel='best-overlap agreement', xlim=(0, 1.01))
+    axes.invert_yaxis()
+    with atomic_file(path) as file:
+        figure.savefig(file, format='png', dpi=100)
+
+
+def print_table(rows: Sequence[dict], names: Sequence[str]) -> None:
+    """Means over images, and the least agreement."""
+    print('| change | agreement | least | regions |\n|---|---|---|---|')
+    for name in names:
+        agreement, regions = np.array([(row['agreement'], row['regions']) for row in rows if row['change'] == name]).T
+        print(f'| {name} | {agreement.mean():.3f} | {agreement.min():.3f} | {regions.mean():.0f} |')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a table of all changes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
+    parser.add_argument('--out-dir', type=Path, help='folder for stability.csv and stability.png; made if it is not there')
     args = parser.parse_args(argv)
     check_positive(parser, args)
     try:
-        images = [read_image(sample.image) for sample in find_images(args.data, args.split, args.images)]
+        samples = find_images(args.data, args.split, args.images)
+        images = {sample.image.name: read_image(sample.image) for sample in samples}
         tokenizer = build_tokenizer(args)
+        if args.out_dir is not None:
+            args.out_dir.mkdir(parents=True, exist_ok=True)
     except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
         parser.error(str(error))
-    if small := [image.shape[:2] for image in images if min(image.shape[:2]) <= 2 * MARGIN]:
+    if small := [image.shape[:2] for image in images.values() if min(image.shape[:2]) <= 2 * MARGIN]:
         parser.error(f'images must have more than {2 * MARGIN} rows and columns, got {small[0]}')
-    table = np.array([compare(tokenizer, image, args.device) for image in track_iter_progress(images, file=sys.stderr)])
+    rows = [dict(image=name) | row for name, image in track_iter_progress(list(images.items()), file=sys.stderr)
+            for row in compare(tokenizer, image, args.device)]
+    names = list(dict.fromkeys(row['change'] for row in rows))
     print(file=sys.stderr)
-    print(f'{len(images)} images\n\n| change | agreement | least | regions |\n|---|---|---|---|')
-    for name, mean, least in zip(['none', *CHANGES], table.mean(0), table.min(0), strict=True):
-        print(f'| {name} | {mean[0]:.3f} | {least[0]:.3f} | {mean[1]:.0f} |')
+    print(f'{len(images)} images\n')
+    print_table(rows, names)
+    if args.out_dir is not None:
+        write_csv(args.out_dir / 'stability.csv', rows)
+        if find_spec('matplotlib') is not None:
+            plot(args.out_dir / 'stability.png', rows, names[1:])
     return 0
 
 

@@ -8,7 +8,6 @@ demo` sets up first everything takes less than ten minutes on two cores. What a 
 
 import argparse
 import json
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,6 @@ from stages import LOG, exclusive, run_once, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs/dht'
-TOKENIZER = CONFIGS / 'tokenizer/dht-tokenizer_toy_1xb16-60i_shapes-128px.py'
 DHT = CONFIGS / 'segmentation/dht-vit-toy_token-head_1xb8-300i_shapes-128x128.py'
 GRID = CONFIGS / 'segmentation/grid-vit-toy_token-head_1xb8-300i_shapes-128x128.py'
 IMAGES = dict(train=240, val=60, size=128, seed=0)
@@ -54,20 +52,11 @@ def toolkit_script(name: str) -> Path:
     return Path(find_spec('mmseg').submodule_search_locations[0]) / '.mim/tools' / name
 
 
-def train(title: str, config: Path, folder: Path, options: Sequence[str] = (), needs: str = '') -> tuple[Path, float]:
-    """Trains a config; its last checkpoint, and the seconds that it took.
-
-    Args:
-        title: Printed.
-        config: File of the config.
-        folder: Work directory.
-        options: ``key=value`` overrides of the config.
-        needs: What else the result depends on.
-    """
+def train(title: str, config: Path, folder: Path) -> tuple[Path, float]:
+    """Trains a config; its last checkpoint, and the seconds that it took."""
     settings = Config.fromfile(config)
-    extra = ('--cfg-options', *options) if options else ()
-    command = [toolkit_script('train.py'), config, '--work-dir', folder, *extra]
-    seconds = run_once(folder, title, settings.pretty_text + needs + ' '.join(options), lambda: run_script(command, folder / LOG))
+    command = [toolkit_script('train.py'), config, '--work-dir', folder]
+    seconds = run_once(folder, title, settings.pretty_text + str(IMAGES), lambda: run_script(command, folder / LOG))
     return folder / f'iter_{settings.train_cfg.max_iters}.pth', seconds
 
 
@@ -80,18 +69,18 @@ def evaluate(title: str, config: Path, checkpoint: Path, folder: Path) -> tuple[
     return predictions, metrics['mIoU']
 
 
-def train_and_evaluate(name: str, config: Path, folder: Path, options: Sequence[str] = (), needs: str = '') -> Trained:
+def train_and_evaluate(name: str, config: Path, folder: Path) -> Trained:
     """Both, the evaluation in a folder inside the training's, so that new training discards the old evaluation."""
-    checkpoint, seconds = train(f'Training the {name}', config, folder, options, needs)
+    checkpoint, seconds = train(f'Training the {name}', config, folder)
     return Trained(config, checkpoint, *evaluate(f'Evaluating the {name}', config, checkpoint, folder / 'test'), seconds)
 
 
-def tokenize_photo(folder: Path, checkpoint: Path) -> None:
+def tokenize_photo(folder: Path) -> None:
     """The regions of a photograph that no model was trained on, by the project's own command."""
     photo = folder / 'photo.png'
     Image.fromarray(data.stereo_motorcycle()[0]).save(photo)
-    options = ['--checkpoint', checkpoint, '--size', PHOTO_SIZE, '--scale', 2]
-    run_script([ROOT / 'tools/tokenize_image.py', photo, '--out-dir', folder, *options], folder / LOG)
+    command = [ROOT / 'tools/tokenize_image.py', photo, '--out-dir', folder, '--size', PHOTO_SIZE, '--scale', 2]
+    run_script(command, folder / LOG)
 
 
 def make_table(models: dict[str, Trained], images: list[Path]) -> str:
@@ -103,12 +92,12 @@ def make_table(models: dict[str, Trained], images: list[Path]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def write_results(folder: Path, models: dict[str, Trained], tokenizer: Path, images: list[Path]) -> None:
+def write_results(folder: Path, models: dict[str, Trained], images: list[Path]) -> None:
     """Pictures and table."""
     dht = models['dHT-ViT']
     predictions = {name: model.predictions for name, model in models.items()}
     draw_samples(folder / 'samples.png', dht.config, dht.checkpoint, predictions, images[:ROWS])
-    tokenize_photo(folder, tokenizer)
+    tokenize_photo(folder)
     (folder / TABLE).write_text(make_table(models, images))
 
 
@@ -120,18 +109,14 @@ def run_demo(out: Path) -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from None
     print(f'Data: {IMAGES["train"]} + {IMAGES["val"]} images in {dataset}{"" if made else ", already there"}')
-    needs = str(IMAGES) + Config.fromfile(TOKENIZER).pretty_text
-    tokenizer, _ = train('Pre-training the tokenizer', TOKENIZER, out / 'tokenizer', needs=needs)
-    source = ('type=Pretrained', f'checkpoint={tokenizer}', 'prefix=tokenizer.')
-    pretrained = [f'model.backbone.tokenizer.init_cfg.{option}' for option in source]
-    models = {'dHT-ViT': train_and_evaluate('dHT-ViT', DHT, out / 'dht-vit', pretrained, needs),
-              'plain ViT': train_and_evaluate('plain ViT', GRID, out / 'grid-vit', needs=str(IMAGES))}
+    models = {'dHT-ViT': train_and_evaluate('dHT-ViT', DHT, out / 'dht-vit'),
+              'plain ViT': train_and_evaluate('plain ViT', GRID, out / 'grid-vit')}
     images = sorted((dataset / 'images/validation').iterdir())
     results = out / 'results'
-    run_once(results, 'Drawing', str(models), lambda: write_results(results, models, tokenizer, images))
+    run_once(results, 'Drawing', str(models), lambda: write_results(results, models, images))
     print(f'\n{(results / TABLE).read_text()}\n'
           f'Pictures and this table are in {results}: samples.png, photo_overlay.png, photo_mean_color.png, {TABLE};\n'
-          f'logs, configs and weights in {tokenizer.parent}, {out / "dht-vit"} and {out / "grid-vit"}.')
+          f'logs, configs and weights in {out / "dht-vit"} and {out / "grid-vit"}.')
 
 
 def main() -> None:

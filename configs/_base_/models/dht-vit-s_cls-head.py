@@ -1,8 +1,5 @@
 """dHT-ViT-S with a linear classifier on the class token, for mmpretrain."""
 
-# The tokenizer comes pre-trained (configs/dht/tokenizer): with its running statistics regions in training are cut as in evaluation.
-tokenizer_weights = 'data/pretrain/dht-tokenizer.pth'
-
 model = dict(
     type='ImageClassifier',
     backbone=dict(
@@ -13,11 +10,12 @@ model = dict(
         out_type='cls_token',
         drop_path_rate=0.1,
         features=dict(pos_grid=24, gradient=True),
+        # The tokenizer comes pre-trained: with its running statistics regions in training are cut as in evaluation.
         tokenizer=dict(
             type='dht_mm.DHTTokenizer',
             token_budget=dict(mode='soft'),
             norm_eval=True,
-            init_cfg=dict(type='Pretrained', checkpoint=tokenizer_weights, prefix='tokenizer.'))),
+            init_cfg=dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01'))),
     head=dict(
         type='LinearClsHead',
         num_classes=1000,

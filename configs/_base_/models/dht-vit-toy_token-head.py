@@ -10,7 +10,11 @@ model = dict(
         out_type='tokens',
         features=dict(pos_grid=16),
         # The tokenizer comes pre-trained: with its running statistics regions in training are cut as in evaluation.
-        tokenizer=dict(type='dht_mm.DHTTokenizer', token_budget=dict(mode='hard', train=64, test=64), norm_eval=True)),
+        tokenizer=dict(
+            type='dht_mm.DHTTokenizer',
+            token_budget=dict(mode='hard', train=64, test=64),
+            norm_eval=True,
+            init_cfg=dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01'))),
     decode_head=dict(
         type='dht_mm.TokenHead',
         in_channels=192,
