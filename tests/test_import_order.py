@@ -31,7 +31,7 @@ ROOMS = {
     'metrics': ('structures',),
     'vector': ('structures',),
     'visualization': ('structures', 'vector'),
-    'engine': ('ops', 'encoder'),
+    'engine': ('ops', 'encoder', 'tokenizer'),
     'converters': ('embedding',),
 }
 
