@@ -31,7 +31,7 @@ ROOMS = {
     'metrics': ('structures',),
     'vector': ('structures',),
     'visualization': ('structures', 'vector'),
-    'engine': ('ops', 'encoder', 'tokenizer'),
+    'engine': ('ops', 'encoder'),
     'converters': ('embedding',),
 }
 

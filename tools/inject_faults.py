@@ -1,6 +1,6 @@
 """Kill training, damage its checkpoints and fill its disk, resume it each time, and compare with a run that was left alone.
 
-    python tools/inject_faults.py --out-dir /tmp/faults --kills 50 --writes 50 --damages 50
+    python tools/inject_faults.py --out-dir OUT --kills 50 --writes 50 --damages 50
 
 A small dHT-ViT with stochastic depth and augmentation is trained by mmsegmentation's own train.py, with the hooks
 dht_mm.SafeCheckpointHook and dht_mm.IterationSeedHook. After every fault the run is resumed; it has survived if the loss of
@@ -42,16 +42,16 @@ train_cfg = dict(max_iters={iterations})
 val_cfg, val_dataloader, val_evaluator = None, None, None
 test_cfg, test_dataloader, test_evaluator = None, None, None
 custom_hooks = [dict(type='dht_mm.IterationSeedHook')]
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(_delete_=True, type='dht_mm.SafeCheckpointHook', by_epoch=False, interval=1,
-                                                              max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1, max_keep_ckpts=2))
 """
 WRITE_POINTS = ('part of a file', 'before flushing', 'before replacing', 'after replacing', 'before removing')
 
 
 def prepare(folder: Path) -> Path:
     """Data and config of the runs; imports the toolkit, which every run then has already."""
-    subprocess.run([sys.executable, ROOT / 'tools/demo/make_shapes_dataset.py', folder / 'data', '--train', '12', '--val', '1', '--size', '32'],
-                   check=True, stdout=subprocess.DEVNULL)
+    images = ['--train', '12', '--val', '1', '--size', '32']
+    subprocess.run([sys.executable, ROOT / 'tools/demo/make_shapes_dataset.py', folder / 'data', *images], check=True,
+                   stdout=subprocess.DEVNULL)
     config = folder / 'config.py'
     config.write_text(CONFIG.format(base=str(TOY), data=str(folder / 'data'), iterations=ITERATIONS))
     import mmseg.apis  # noqa: F401
@@ -263,7 +263,7 @@ def mounted(folder: Path) -> Callable[[str], object] | None:
         yield change if done else None
     finally:
         if done:
-            subprocess.run(['umount', '-l', str(folder)] if not os.path.isabs(folder) else ['umount', str(folder)], check=True)
+            subprocess.run(['umount', str(folder)], check=True)
 
 
 FAULTS = dict(kills=kill_anywhere, writes=kill_in_writing, damages=damage, full_disks=fill_disk, read_only=forbid_writing)

@@ -1,5 +1,6 @@
 """Checkpoints that survive a kill, a full disk and a damaged file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import find_latest_checkpoint
+from torch import nn
 
 from dht_mm.registry import HOOKS
 
@@ -51,23 +53,25 @@ class SafeCheckpointHook(CheckpointHook):
       names the file and leaves those that were there before;
     - outdated ones (``max_keep_ckpts``, ``save_best``) are removed after the new one is written and not before;
     - checkpoints hold tensors and plain types only and load with ``weights_only=True``, while the history of the log is resumed too;
-    - a checkpoint that is to be loaded or resumed is read through first, and if it is damaged an error names it.
+    - checkpoints that the run resumes or loads, also those of ``init_cfg``, are read through first; if one is damaged an error names it.
 
     ``backend_args``, for other places than local folders, replace how files are written, and so the first point.
     """
 
-    def __init__(self, *args: Any, backend_args: dict | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, backend_args=backend_args or dict(backend=BACKEND), **kwargs)
+    def __init__(self, backend_args: dict | None = None, **kwargs: Any) -> None:
+        super().__init__(backend_args=backend_args or dict(backend=BACKEND), **kwargs)
 
     def before_run(self, runner: Any) -> None:
-        """Check the checkpoint that the run starts from.
+        """Check the checkpoints that the run starts from.
 
         Raises:
-            ValueError: It is damaged.
+            ValueError: One is damaged.
         """
-        path = runner._load_from or (find_latest_checkpoint(runner.work_dir) if runner._resume else None)
-        if path and is_main_process() and Path(path).is_file():
-            check_checkpoint(path)
+        if is_main_process():
+            resumed = runner._load_from or (find_latest_checkpoint(runner.work_dir) if runner._resume else None)
+            for path in {resumed, *_pretrained(runner.model)}:
+                if path and Path(path).is_file():
+                    check_checkpoint(path)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Leave only tensors and plain types in it."""
@@ -108,3 +112,12 @@ class SafeCheckpointHook(CheckpointHook):
         if isinstance(self.file_backend, WholeFiles):
             best = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
             self.file_backend.remove_outdated([self.last_ckpt, *best])
+
+
+def _pretrained(model: nn.Module) -> Iterator[str]:
+    """The checkpoints that ``init_cfg`` of the model's parts name."""
+    for module in model.modules():
+        configs = getattr(module, 'init_cfg', None) or []
+        for config in [configs] if isinstance(configs, dict) else configs:
+            if config.get('type') == 'Pretrained':
+                yield config['checkpoint']
