@@ -23,8 +23,10 @@ class IterationSeedHook(Hook):
     priority = 'VERY_LOW'  # what other hooks draw is forgotten, too
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Seed for the data of the epoch's first iteration."""
+        """Seed for the data of the epoch's first iteration; in training by iterations, for that of every one."""
         _seed(runner, runner.iter, 'data')
+        if hasattr(runner.train_loop, 'dataloader_iterator'):
+            runner.train_loop.dataloader_iterator = _SeededData(runner.train_loop.dataloader_iterator, runner)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Seed for the model."""
@@ -37,6 +39,20 @@ class IterationSeedHook(Hook):
     def after_val(self, runner: Any) -> None:
         """Seed for the data of the next iteration, after a validation that a resumed run does not repeat."""
         _seed(runner, runner.iter, 'data')
+
+
+class _SeededData:
+    """mmengine's iterator over the data: a resumed run may first draw what it passes over, after the last hook before the training."""
+
+    def __init__(self, iterator: Any, runner: Any) -> None:
+        self._iterator, self._runner = iterator, runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
+
+    def __next__(self) -> Any:
+        _seed(self._runner, self._runner.iter, 'data')
+        return next(self._iterator)
 
 
 def _seed(runner: Any, iteration: int, use: str) -> None:

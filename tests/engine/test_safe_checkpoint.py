@@ -54,13 +54,16 @@ def evaluation() -> dict:
     return dict(val_dataloader=loader, val_evaluator=[Better()], val_cfg=dict())
 
 
-def train(folder: Path, epochs: int, model: nn.Module | None = None, hook: type = SafeCheckpointHook, **settings) -> Runner:
+def train(folder: Path, epochs: int, model: nn.Module | None = None, hook: type = SafeCheckpointHook, by_epoch: bool = True,
+          **settings) -> Runner:
+    length = dict(max_epochs=epochs) if by_epoch else dict(max_iters=2 * epochs, val_interval=2)
     loader = dict(dataset=Data(), sampler=dict(type='DefaultSampler', shuffle=True), batch_size=2)
     runner = Runner(
         model or Model(), str(folder), train_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=epochs), optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
+        train_cfg=dict(by_epoch=by_epoch, **length), optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
         custom_hooks=[IterationSeedHook()], randomness=dict(seed=0), experiment_name=f'{folder}-{epochs}-{len(settings)}',
-        default_hooks=dict(checkpoint=hook(interval=1, max_keep_ckpts=1, save_best='score', rule='greater')), **evaluation() | settings)
+        default_hooks=dict(checkpoint=hook(interval=1, by_epoch=by_epoch, max_keep_ckpts=1, save_best='score', rule='greater')),
+        **evaluation() | settings)
     runner.train()
     return runner
 
@@ -69,14 +72,16 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.suffix != '.py')
 
 
-def test_resumed_run_is_the_uninterrupted_one_and_its_log_goes_on(tmp_path: Path):
-    whole = train(tmp_path / 'whole', 4)
-    train(tmp_path / 'part', 2)
-    resumed = train(tmp_path / 'part', 4, resume=True)
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_resumed_run_is_the_uninterrupted_one_and_its_log_goes_on(tmp_path: Path, by_epoch: bool):
+    whole = train(tmp_path / 'whole', 4, by_epoch=by_epoch)
+    train(tmp_path / 'part', 2, by_epoch=by_epoch)
+    resumed = train(tmp_path / 'part', 4, by_epoch=by_epoch, resume=True)
     assert torch.equal(whole.model.weight, resumed.model.weight)
     for one, other in zip(*(runner.message_hub.get_scalar('train/loss').data for runner in (whole, resumed)), strict=True):
         assert (one == other).all() and len(one) == 8
-    assert files(tmp_path / 'part') == ['best_score_epoch_4.pth', 'epoch_4.pth', 'last_checkpoint']
+    last = 'epoch_4.pth' if by_epoch else 'iter_8.pth'
+    assert files(tmp_path / 'part') == [f'best_score_{last}', last, 'last_checkpoint']
 
 
 def test_checkpoints_load_without_trust(tmp_path: Path):
