@@ -49,3 +49,8 @@ sanitize: env ## run the operators' tests on CPU kernels built with address and 
 
 clean: ## remove what the commands above made
 	rm -rf '$(VENV)' '$(DEMO_DIR)' data/shapes build dht_mm/ops/_ext.so .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: faults
+faults: env ## kill training, damage its checkpoints, fill its disk, and resume; $(FAULTS) says how often (15 minutes with env)
+	@rm -rf build/faults && '$(VENV)/bin/python' -W ignore tools/inject_faults.py --out-dir build/faults $(FAULTS)
+FAULTS ?= --kills 25 --writes 30 --damages 20 --full-disks 8 --read-only 4

@@ -18,8 +18,21 @@ def mean_over_ranks(values: Tensor, counted: Tensor | None = None) -> Tensor:
     Returns:
         Scalar. Without data-parallel training simply the mean; 0 where no item counts.
     """
-    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     count = torch.tensor(values.numel(), device=values.device) if counted is None else counted.sum()
+    return values.sum() / mean_per_rank(count).clamp_min(1 / _world_size())
+
+
+def mean_per_rank(total: Tensor) -> Tensor:
+    """Mean of a total of this process, such as a number of items, over all processes: what each must divide its sum by, see above.
+
+    Every process of the default group must take part. No gradient passes. Without data-parallel training the total itself, as a float.
+    """
+    world, total = _world_size(), total.detach()
     if world > 1:
-        dist.all_reduce(count)
-    return values.sum() * world / count.clamp_min(1)
+        total = total.clone()
+        dist.all_reduce(total)
+    return total / world
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from ..structures import Partition
+from .ranks import mean_over_ranks
 
 
 def reconstruction_loss(images: Tensor, partition: Partition) -> Tensor:
@@ -14,7 +15,7 @@ def reconstruction_loss(images: Tensor, partition: Partition) -> Tensor:
         partition: The partition of ``images``; gradients flow into its ``color``.
 
     Returns:
-        A scalar: the sum over channels, the mean over all pixels of the batch.
+        A scalar: the sum over channels, the mean over all pixels of the batch, and of all processes in data-parallel training.
 
     Raises:
         ValueError: ``images`` are not of the partition's batch, size or number of channels.
@@ -22,7 +23,7 @@ def reconstruction_loss(images: Tensor, partition: Partition) -> Tensor:
     painted = partition.scatter(partition.color)
     if painted.shape != images.shape:
         raise ValueError(f'images must be of the shape of the partition, {tuple(painted.shape)}, got {tuple(images.shape)}')
-    return (images - painted).square().sum(1).mean()
+    return mean_over_ranks((images - painted).square().sum(1))
 
 
 @MODELS.register_module()

@@ -9,6 +9,7 @@ from dht_mm.registry import MODELS
 from dht_mm.structures import Partition
 from dht_mm.structures.label_map import class_counts, pixel_classes
 
+from .ranks import mean_per_rank
 from .region_logits import class_weights, float_logits, known_class_weights
 
 
@@ -17,7 +18,7 @@ class RegionCrossEntropyLoss(nn.Module):
     """Mean cross entropy of the pixels that are not ignored, where a pixel has the logits of its region.
 
     It is the cross entropy of the painted map, without that map: the pixels of one class in one region have the same loss, so they
-    are counted. In data-parallel training each process takes the mean over its own pixels, as mmsegmentation's losses do.
+    are counted. In data-parallel training the mean is over the pixels of all processes.
 
     Args:
         loss_weight: Factor of the loss.
@@ -58,5 +59,5 @@ class RegionCrossEntropyLoss(nn.Module):
         classes = pixel_classes(labels, num_classes, ignore_index)
         counts = class_counts(partition.packed_labels, classes, len(logits), num_classes)[:, :num_classes]
         weight = counts * known_class_weights(self.class_weight, logits, ignore_index)
-        total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+        total = mean_per_rank(weight.sum()).clamp_min(torch.finfo(weight.dtype).tiny)
         return -self.loss_weight * (weight * logits.log_softmax(1)).sum() / total

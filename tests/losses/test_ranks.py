@@ -1,5 +1,7 @@
 """Data-parallel training adds up to one process."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -7,7 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from two_processes import run_two_processes
 
-from dht_mm.losses import ImageBCELoss, RegionFocalLoss
+from dht_mm.losses import ImageBCELoss, ReconstructionLoss, RegionCrossEntropyLoss, RegionFocalLoss
 from dht_mm.structures import Partition
 
 
@@ -24,7 +26,9 @@ def total_loss(classifier, images):
     tokens = torch.cat([partition.mean, partition.size[:, None] / 8, partition.image_index[:, None] + images[0] + 0.0], 1)
     means = torch.stack([part.mean(0) for part in tokens.split(partition.num_regions.tolist())])
     logits = classifier(torch.cat([tokens, means]))
-    return RegionFocalLoss()(logits[:len(tokens)], labels, partition) + ImageBCELoss()(logits[len(tokens):], labels)
+    regions, painted = logits[:len(tokens)], replace(partition, color=logits[:len(tokens)])
+    of_regions = sum(loss(regions, labels, partition) for loss in (RegionFocalLoss(), RegionCrossEntropyLoss()))
+    return of_regions + ImageBCELoss()(logits[len(tokens):], labels) + ReconstructionLoss()(torch.ones(len(images), 3, 1, 8), painted)
 
 
 def make_classifier():
