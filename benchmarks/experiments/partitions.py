@@ -1,7 +1,5 @@
 """Where the tokens' regions come from."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +54,7 @@ class EvenTokenizer(DHTTokenizer):
         place = places(images, self.spread * self.grid[0] / images.shape[2])
         merge = hard_merge(torch.cat([images, place], 1), partition.labels, partition.offsets, partition.size, self.num_regions)
         partition = merge_regions(partition, *merge)
-        return replace(partition, color=self._color(partition.mean))
+        return self._colored(partition)
 
 
 def places(images: Tensor, unit: float) -> Tensor:
