@@ -69,7 +69,7 @@ def test_training_gives_the_same_bits(device: str, backend: str, budget: dict | 
     check_rows(fixed, packed)
     for grad, reference in zip(grads, expected, strict=True):
         if device == 'cuda' and backend == 'torch':  # index_add sums in any order there
-            torch.testing.assert_close(grad, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()))
+            torch.testing.assert_close(grad, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()) + 1e-12)
         else:
             assert torch.equal(grad, reference)
     assert all(torch.equal(*buffers) for buffers in zip(*(tokenizer.buffers() for tokenizer in built), strict=True))
