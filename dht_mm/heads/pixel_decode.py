@@ -69,7 +69,8 @@ class PixelDecode(nn.Module):
             raise ValueError(f'places must be a positive integer, got {places!r}')
         if mix not in (0, 4, 8):
             raise ValueError(f'mix must be 0, 4 or 8, got {mix!r}')
-        self.side, self.ring, self.channels = places, RING[:1 + mix], image_channels
+        self.side, self.channels = places, image_channels
+        self.register_buffer('ring', torch.tensor(RING[:1 + mix]), persistent=False)
         self.places = nn.Linear(dims, num_classes * places**2, bias=False) if places > 1 else None
         self.slopes = nn.Linear(dims, num_classes * 2 * image_channels, bias=False) if pixel else None
         # Logarithms of the factors of distance and colour, bonus of the own region.
@@ -122,9 +123,9 @@ class PixelDecode(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):
             parts = [logits]
             if self.places is not None:
-                parts = [(logits[:, None] + self.places(tokens).unflatten(1, (-1, num_classes))).flatten(0, 1)]
+                parts = [(logits[:, None] + F.linear(tokens, self.places.weight.to(dtype)).unflatten(1, (-1, num_classes))).flatten(0, 1)]
             if self.slopes is not None:
-                parts.append(self.slopes(tokens).unflatten(1, (num_classes, -1)).mT.flatten(0, 1))
+                parts.append(F.linear(tokens, self.slopes.weight.to(dtype)).unflatten(1, (num_classes, -1)).mT.flatten(0, 1))
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -137,9 +138,9 @@ class PixelDecode(nn.Module):
         region = region_mean(torch.cat([places, images], 1), partition.labels, partition.offsets, partition.size)
         around = F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
         if boxes is None:
-            boxes = (partition.bbox + partition.bbox.new_tensor([0, 0, 1, 1])).float()
+            boxes = torch.cat([partition.bbox[:, :2], partition.bbox[:, 2:] + 1], 1).float()
         reach = REACH * (height * width / partition.num_regions.clamp_min(1).double()).sqrt()
-        steps = (reach[:, None, None] * reach.new_tensor(self.ring)).round().long()
+        steps = (reach[:, None, None] * self.ring.double()).round().long()
         return Scene(partition.packed_labels, torch.cat([images, around], 1), region, partition.size.clamp_min(1), boxes, steps)
 
     def _sums(self, table: Tensor, scene: Scene, rows: slice, columns: slice) -> Tensor:
@@ -166,9 +167,10 @@ class PixelDecode(nn.Module):
 
     def _mix(self, regions: Tensor, scene: Scene, pixel: Tensor, colours: Tensor) -> Tensor:
         """``[B, h, w, T]``: weights of the regions, of sum 1."""
-        factors, bonus = (self.kernel[:2] * SPEED).exp(), self.kernel[2] * SPEED
+        kernel = self.kernel.to(torch.promote_types(self.kernel.dtype, torch.float32)) * SPEED
+        factors, bonus = kernel[:2].exp(), kernel[2]
         place = torch.cat([pixel.expand(*colours.shape[:3], 2), colours], -1)
-        away = (F.embedding(regions, scene.region) - place[:, :, :, None]).square()
+        away = (F.embedding(regions, scene.region) - place[:, :, :, None]).to(kernel.dtype).square()
         distance = away[..., :2].sum(-1) / scene.size[regions]
         return (bonus * (regions == regions[..., :1]) - factors[0] * distance - factors[1] * away[..., 2:].sum(-1)).softmax(-1)
 
@@ -181,13 +183,14 @@ class PixelDecode(nn.Module):
         top, bottom = F.embedding(regions, scene.boxes).split(2, -1)
         inside = (pixel[:, :, None] + 0.5 - top) / (bottom - top).clamp_min(1e-6)  # rows of no region are read by no pixel
         inside = (inside * self.side - 0.5).clamp(0, self.side - 1)
+        nearest = inside[..., 1:, :].round().long()
         low = inside[..., 0, :].floor().clamp(max=self.side - 2).long()
-        y, x = (inside[..., 0, :] - low).unbind(-1)
-        corners = torch.stack([low, low + low.new_tensor([0, 1]), low + low.new_tensor([1, 0]), low + 1], -2)
+        (y, x), (low_y, low_x) = (inside[..., 0, :] - low).unbind(-1), low.unbind(-1)
         share = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], -1)
-        squares = torch.cat([corners, inside[..., 1:, :].round().long()], -2)
+        row = torch.cat([torch.stack([low_y, low_y, low_y + 1, low_y + 1], -1), nearest[..., 0]], -1)
+        column = torch.cat([torch.stack([low_x, low_x + 1, low_x, low_x + 1], -1), nearest[..., 1]], -1)
         owners = torch.cat([regions[..., :1].expand_as(share), regions[..., 1:]], -1)
-        read = (owners * self.side + squares[..., 0]) * self.side + squares[..., 1]
+        read = (owners * self.side + row) * self.side + column
         return read, torch.cat([weights[..., :1] * share, weights[..., 1:]], -1)
 
     def _features(self, own: Tensor, scene: Scene, colours: Tensor) -> tuple[Tensor, Tensor]:
