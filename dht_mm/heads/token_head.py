@@ -88,8 +88,8 @@ class TokenHead(BaseDecodeHead):
         dims = concat_last * in_channels
         kwargs.setdefault('init_cfg', dict(type='TruncNormal', layer='Linear', std=0.02))
         if loss_decode is None:
-            loss_decode = (dict(type='dht_mm.RegionFocalLoss') if decode is None else
-                           dict(type='CrossEntropyLoss', avg_non_ignore=True))
+            by_pixel = dict(type='CrossEntropyLoss', avg_non_ignore=True)
+            loss_decode = dict(type='dht_mm.RegionFocalLoss') if decode is None else by_pixel
         super().__init__(in_channels, dims, num_classes=num_classes, dropout_ratio=dropout_ratio,
                          loss_decode=loss_decode, **kwargs)
         self.concat_last = concat_last
