@@ -53,8 +53,7 @@ class EvenTokenizer(DHTTokenizer):
         partition = split_by_cells(super().forward(images), cells(*images.shape[2:], self.coarse, images.device))
         place = places(images, self.spread * self.grid[0] / images.shape[2])
         merge = hard_merge(torch.cat([images, place], 1), partition.labels, partition.offsets, partition.size, self.num_regions)
-        partition = merge_regions(partition, *merge)
-        return self._colored(partition)
+        return self._colored(merge_regions(partition, *merge))
 
 
 def places(images: Tensor, unit: float) -> Tensor:

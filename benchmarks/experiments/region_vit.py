@@ -12,7 +12,6 @@ from dht_mm.backbones import DHTViT
 from dht_mm.embedding import sequence_offsets, split
 from dht_mm.embedding.sequence import join
 from dht_mm.encoder import TokenLayout
-from dht_mm.ops import region_mean
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import mean_shift
 
@@ -24,13 +23,11 @@ class Scene(NamedTuple):
         images: ``[B, 3, H, W]``, normalised.
         partition: The regions.
         windows: Their windows.
-        colour: ``[R, 3]``, predicted where the tokenizer is trained, else the mean.
     """
 
     images: Tensor
     partition: Partition
     windows: Windows
-    colour: Tensor
 
 
 class RegionViT(nn.Module):
@@ -70,13 +67,10 @@ class RegionViT(nn.Module):
         end_to_end = self.variant.end_to_end
         with torch.set_grad_enabled(end_to_end and torch.is_grad_enabled()):
             partition = self.backbone.tokenizer(images)
-            colour = partition.color
-            if not end_to_end:
-                colour = region_mean(images, partition.labels, partition.offsets, partition.size)
             shift = mean_shift(images, partition) if end_to_end else None
         with torch.no_grad():
             windows = find_windows(partition, self.grid, self.backbone.patch_size, self.variant.content == 'zoom')
-        return Scene(images, partition, windows, colour), shift
+        return Scene(images, partition, windows), shift
 
     def _plain(self, images: Tensor) -> tuple[Tensor, Tensor]:
         tokens = patch_tokens(self.backbone, images, self.grid)

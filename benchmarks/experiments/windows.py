@@ -61,16 +61,10 @@ class Windows:
         """``[R]``: the windows' middle as a share of the image's height or width."""
         return (self.top[:, axis] + self.patch / 2) / (self.zoom * self.patch * self.grid[axis])
 
-    def inside(self, coordinate: Tensor, rows: Tensor, axis: int) -> Tensor:
-        """Where pixels lie in windows, 0 to 1 from one side to the other.
-
-        Args:
-            coordinate: ``[h, w]``, their y or x in the full image.
-            rows: ``[B, h, w, C]``, the regions whose windows are meant.
-            axis: Which of y and x.
-        """
-        zoom, top = (values.index_select(0, rows.flatten()).view(rows.shape) for values in (self.zoom, self.top[:, axis].float()))
-        return ((coordinate[:, :, None] + 0.5) * self.scale[axis] * zoom - top) / self.patch
+    def boxes(self) -> Tensor:
+        """``[R, 4]``: top, left, bottom and right of the windows in pixels of the full image, the last two not inclusive."""
+        ends = [(self.top + side) / (self.zoom[:, None] * self.top.new_tensor(self.scale, dtype=torch.float32)) for side in (0, self.patch)]
+        return torch.cat(ends, 1)
 
     def positions(self, cells: Tensor) -> Tensor:
         """Positional embeddings at the middle of the windows, resampled bicubically: exactly a patch's where the window is one.

@@ -35,7 +35,8 @@ def build_segmentor(args: argparse.Namespace) -> BaseSegmentor:
         data_preprocessor=dict(type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
         backbone=dict(type='dht_mm.DHTViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2), img_size=512, out_type='tokens',
                       tokenizer=tokenizer),
-        decode_head=dict(type='dht_mm.TokenHead', in_channels=32, num_classes=args.classes))).eval()
+        decode_head=dict(type='dht_mm.TokenHead', in_channels=32, num_classes=args.classes,
+                         decode=dict() if args.decode else None))).eval()
 
 
 def make_image(height: int, width: int) -> torch.Tensor:
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument('--crop', type=int, default=1024, help='side of the windows of slide mode (default: %(default)s)')
     parser.add_argument('--segmentor', choices=('dht_mm.RegionSegmentor', 'EncoderDecoder'), default='dht_mm.RegionSegmentor')
     parser.add_argument('--no-logits', dest='logits', action='store_false', help='predict classes alone (RegionSegmentor)')
+    parser.add_argument('--decode', action='store_true', help='pixels have logits of their own')
     args = parser.parse_args()
     init_default_scope('mmseg')
     torch.manual_seed(0)

@@ -128,7 +128,8 @@ class DHTViT(BaseModule):
             ValueError: Images are empty, not finite or of another number of channels.
             RuntimeError: In a backward with ``cuda_graph``: another forward of the same shape came between.
         """
-        return self._forward(x) if self._graphs is None else self._graphs(self._forward, self, x)
+        outputs = self._forward(x) if self._graphs is None else self._graphs(self._forward, self, x)
+        return outputs._replace(images=x) if isinstance(outputs, RegionTokens) else outputs  # here, so that no graph copies them
 
     def _forward(self, x: Tensor) -> tuple[Tensor, ...] | RegionTokens:
         partition = self.tokenizer(x)

@@ -3,8 +3,9 @@
 from importlib.util import find_spec
 
 from .knn_classifier import KNNClassifier
+from .pixel_decode import PixelDecode
 
-__all__ = ['KNNClassifier']
+__all__ = ['KNNClassifier', 'PixelDecode']
 
 # Asking for the package instead of catching ImportError keeps a broken installation of it visible.
 if find_spec('mmseg') is not None:

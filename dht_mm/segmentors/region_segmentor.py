@@ -80,9 +80,9 @@ class RegionSegmentor(EncoderDecoder):
         return slide_bands(encode, inputs, self.out_channels, self.test_cfg.crop_size, self.test_cfg.stride)
 
     def _whole_classes(self, features: RegionTokens | tuple[Tensor, ...], metas: list[dict]) -> Tensor:
-        """Classes ``[B, 1, H, W]`` of the input; those of tokens are found before they are painted."""
-        if isinstance(features, RegionTokens) and hasattr(self.decode_head, 'classify'):
-            return features.partition.scatter(self._classes(self.decode_head.classify(features.tokens)))
+        """Classes ``[B, 1, H, W]`` of the input; those of tokens without a map of logits."""
+        if isinstance(features, RegionTokens) and hasattr(self.decode_head, 'pixelwise'):
+            return self.decode_head.pixelwise(features, self._classes)
         return self._classes(self.decode_head.predict(features, metas, self.test_cfg))
 
     def _classes(self, logits: Tensor) -> Tensor:

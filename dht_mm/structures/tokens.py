@@ -14,8 +14,10 @@ class RegionTokens(NamedTuple):
         tokens: One ``[R, D]`` tensor for each requested block, in the order of ``out_indices``; row order as in ``partition``.
         cls_tokens: One ``[B, D]`` tensor for each requested block; empty for a model without class token.
         partition: Where the tokens lie.
+        images: ``[B, C, H, W]``, what the backbone was given, for heads that look at pixels again; None where nobody knows them.
     """
 
     tokens: tuple[Tensor, ...]
     cls_tokens: tuple[Tensor, ...]
     partition: Partition
+    images: Tensor | None = None

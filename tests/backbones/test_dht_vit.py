@@ -50,7 +50,7 @@ def test_shapes_of_all_outputs():
 @torch.no_grad()
 def test_outputs_are_forms_of_the_same_tokens():
     images = draw_images()
-    (regions,), (cls_token,), partition = make_model(out_type='tokens').eval()(images)
+    (regions,), (cls_token,), partition, _ = make_model(out_type='tokens').eval()(images)
     raw, = make_model(out_type='raw').eval()(images)
     for image, count in enumerate(partition.num_regions.tolist()):
         assert torch.equal(raw[image, 0], cls_token[image])

@@ -220,7 +220,7 @@ def test_without_mmseg_the_room_has_no_token_head(monkeypatch):
     monkeypatch.setattr(dht_mm, 'heads', dht_mm.heads)  # put back in the end what the import replaces
     monkeypatch.delitem(sys.modules, 'dht_mm.heads')
     room = importlib.import_module('dht_mm.heads')
-    assert room.__all__ == ['KNNClassifier'] and not hasattr(room, 'TokenHead')
+    assert room.__all__ == ['KNNClassifier', 'PixelDecode'] and not hasattr(room, 'TokenHead')
 
 
 def test_a_broken_mmseg_is_not_hidden(monkeypatch):
@@ -229,3 +229,52 @@ def test_a_broken_mmseg_is_not_hidden(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmseg.models.decode_heads.decode_head', None)
     with pytest.raises(ImportError, match='decode_head'):
         __import__('dht_mm.heads')
+
+
+DECODE = dict(decode=dict(places=2, mix=4))
+
+
+def decoded(features, images, **settings):
+    """A head whose decode has a say, and its inputs."""
+    head = make_head(**DECODE | settings)
+    for linear in (head.decode.places, head.decode.slopes):
+        nn.init.normal_(linear.weight, std=0.5)
+    return head, features._replace(images=images)
+
+
+def test_decoded_pixels_are_those_of_the_region_logits(features, images):
+    head, inputs = decoded(features, images)
+    tokens = features.tokens[-1]
+    expected = head.decode(head.conv_seg(tokens), tokens, features.partition, images)
+    assert torch.equal(head(inputs), expected)
+    with torch.no_grad():
+        assert torch.equal(head(inputs), expected)
+        assert torch.equal(head.pixelwise(inputs, lambda logits: logits.argmax(1, keepdim=True)), expected.argmax(1, keepdim=True))
+    assert not torch.allclose(expected, features.partition.scatter(head.conv_seg(tokens)), atol=0.1)
+
+
+@pytest.mark.parametrize('settings', [dict(), dict(loss_decode=[dict(type='DiceLoss'), dict(type='dht_mm.RegionFocalLoss')]),
+                                      dict(loss_image=IMAGE_LOSS, dropout_ratio=0.1, classifier='mlp', concat_last=2)])
+def test_losses_of_pixels_read_decoded_logits_and_train_all_parts(features, images, labels, settings):
+    head, inputs = decoded(features, images, **settings)
+    torch.manual_seed(0)
+    losses = head.loss(inputs, samples_of(labels))
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in head.parameters())
+    if not settings:
+        pixels = head(inputs)
+        assert torch.allclose(losses['loss_ce'], nn.functional.cross_entropy(pixels, labels, ignore_index=255))
+        assert torch.allclose(losses['acc_seg'], accuracy(pixels, labels, ignore_index=255))
+
+
+def test_initialisation_leaves_the_start_of_the_decode():
+    head = make_head(**DECODE, classifier='mlp')
+    head.init_weights()
+    assert not head.decode.places.weight.any() and not head.decode.slopes.weight.any() and head.conv_seg.weight.any()
+
+
+def test_refuses_a_decode_that_nothing_trains_and_inputs_without_images(features):
+    with pytest.raises(ValueError, match='loss_decode must have a loss of pixels'):
+        make_head(**DECODE, loss_decode=dict(type='dht_mm.RegionFocalLoss'))
+    with pytest.raises(ValueError, match='images=None'):
+        make_head(**DECODE)(features)

@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample  # noqa: E402
 
 UPER = dict(type='UPerHead', in_channels=[8] * 4, in_index=[0, 1, 2, 3], pool_scales=(1, 2), channels=8, num_classes=4)
 TOKENS = dict(decode_head=dict(type='dht_mm.TokenHead', in_channels=16, num_classes=4))
+DECODED = dict(decode_head=TOKENS['decode_head'] | dict(decode=dict(places=2)))
 MAPS = dict(neck=dict(type='dht_mm.TokenToPixel', in_channels=16, out_channels=8), decode_head=UPER)
 REFINED = MAPS | dict(decode_head=dict(type='dht_mm.RegionRefineHead', decode_head=UPER))
 
@@ -25,6 +26,9 @@ def make_model(parts, **settings):
         test_cfg=dict(mode='whole')) | parts | settings))
     head = getattr(model.decode_head, 'head', model.decode_head)
     torch.nn.init.normal_(head.conv_seg.weight)
+    if getattr(head, 'decode', None) is not None:
+        torch.nn.init.normal_(head.decode.places.weight)
+        torch.nn.init.normal_(head.decode.slopes.weight)
     return model.eval()
 
 
@@ -41,7 +45,7 @@ def batch_of(images, **meta):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('parts', [TOKENS, MAPS, REFINED], ids=['tokens', 'maps', 'refined'])
+@pytest.mark.parametrize('parts', [TOKENS, DECODED, MAPS, REFINED], ids=['tokens', 'decoded', 'maps', 'refined'])
 def test_whole_mode_tells_the_regions_and_predicts_as_mmseg_does(images, parts):
     model = make_model(parts)
     partition = model.backbone(images).partition
@@ -99,7 +103,7 @@ def test_slide_mode_gives_the_logits_of_mmseg_bit_for_bit(images, crop, stride):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('parts', [TOKENS, REFINED], ids=['tokens', 'refined'])
+@pytest.mark.parametrize('parts', [TOKENS, DECODED, REFINED], ids=['tokens', 'decoded', 'refined'])
 @pytest.mark.parametrize('mode', [dict(mode='whole'), dict(mode='slide', crop_size=(24, 32), stride=(13, 7))], ids=['whole', 'slide'])
 def test_classes_without_logits_are_the_same(images, parts, mode):
     batches = [batch_of(images, ori_shape=(50, 61), flip=True, flip_direction='horizontal') for _ in range(2)]

@@ -1,0 +1,206 @@
+"""From the tokens of regions to the logits of pixels, without a decoder network."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dht_mm.ops import region_mean
+from dht_mm.structures import Partition
+
+RING = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7))  # y and x, the pixel itself first
+REACH = 0.6  # radius of the ring, in sides of a square as large as the image's mean region
+BLUR = 5  # side of the square over which a pixel's surroundings are averaged
+SPEED = 30.0  # Adam moves a parameter by at most a learning rate a step: numbers that must move far are kept divided by this
+PIXELS_AT_ONCE = 2**18
+ALL = slice(None)
+
+
+class Scene(NamedTuple):
+    """What is known of the images and their regions.
+
+    Attributes:
+        labels: ``[B, H, W]`` int64, the row of each pixel's region.
+        colours: ``[B, 2 C, H, W]``, the images and their surroundings' mean.
+        region: ``[R, 2 + C]``, centroid y, x in pixels and mean colour.
+        size: ``[R]``, pixels.
+        boxes: ``[R, 4]``, top, left, bottom, right in pixels; the last two are not inclusive.
+        steps: ``[B, T, 2]`` int64, y and x from a pixel to the places whose regions are mixed, in pixels.
+    """
+
+    labels: Tensor
+    colours: Tensor
+    region: Tensor
+    size: Tensor
+    boxes: Tensor
+    steps: Tensor
+
+
+class PixelDecode(nn.Module):
+    """Logits of pixels, each a weighted sum of rows of one table that is linear in the tokens.
+
+    - A token has logits for ``places x places`` squares of its region's box, between which the region's pixels interpolate bilinearly.
+    - A pixel mixes the logits of its own region and of the regions at ``mix`` points around it, those of their nearest squares. The
+      weights are a softmax over distance to the centroid, difference of colour and whether the region is its own, with learned factors.
+      The points are closer by the more regions an image has.
+    - With ``pixel``, a token also has a linear map to logits of the pixel's colour, and of that around it, relative to the region's mean.
+
+    At first squares and colours have no say. The result does not depend on the other images of a batch. Not in the paper; what each part
+    is worth is in ``docs/segmentation.md``.
+
+    Args:
+        dims: Dimensions of a token, D.
+        num_classes: Logits of a pixel, K.
+        places: Squares along a side of a box; 1 for the region's logits alone.
+        mix: 0, 4 or 8 points around the pixel.
+        pixel: Whether colours have a say.
+        image_channels: Channels of the images, C.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(self, dims: int, num_classes: int, places: int = 4, mix: int = 4, pixel: bool = True, image_channels: int = 3):
+        super().__init__()
+        if not isinstance(places, int) or places < 1:
+            raise ValueError(f'places must be a positive integer, got {places!r}')
+        if mix not in (0, 4, 8):
+            raise ValueError(f'mix must be 0, 4 or 8, got {mix!r}')
+        self.side, self.channels = places, image_channels
+        self.register_buffer('ring', torch.tensor(RING[:1 + mix]), persistent=False)
+        self.places = nn.Linear(dims, num_classes * places**2, bias=False) if places > 1 else None
+        self.slopes = nn.Linear(dims, num_classes * 2 * image_channels, bias=False) if pixel else None
+        # Logarithms of the factors of distance and colour, bonus of the own region.
+        self.kernel = nn.Parameter(torch.empty(3)) if mix else None
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """The start, also where a head initialises all its linear maps otherwise."""
+        for linear in (self.places, self.slopes):
+            if linear is not None:
+                nn.init.zeros_(linear.weight)
+        if self.kernel is not None:
+            with torch.no_grad():
+                self.kernel.copy_(torch.tensor([math.log(2.0), math.log(0.5), 1.0]) / SPEED)
+
+    def forward(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor, boxes: Tensor | None = None,
+                rows: slice = ALL, columns: slice = ALL) -> Tensor:
+        """Logits of pixels, all of them at once, as training needs them.
+
+        Args:
+            logits: ``[R, K]`` of the regions.
+            tokens: ``[R, D]`` of the regions.
+            partition: The regions.
+            images: ``[B, C, H, W]`` normalised, what the partition was made from.
+            boxes: ``[R, 4]`` float, the parts of the image that the squares divide: top, left, bottom, right in pixels, the last two not
+                inclusive. None is the box of each region.
+            rows: Which rows of pixels.
+            columns: Which columns.
+
+        Returns:
+            ``[B, K, h, w]``, at least float32.
+
+        Raises:
+            ValueError: ``images`` are not of the partition's batch and size, or of another number of channels.
+        """
+        return self._sums(self._table(logits, tokens), self._scene(partition, images, boxes), rows, columns)
+
+    def bands(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor) -> Iterator[Tensor]:
+        """The same logits ``[B, K, h, W]``, some rows at a time from the top on, so that memory beside them is bounded."""
+        batch, height, width = partition.labels.shape
+        table, scene = self._table(logits, tokens), self._scene(partition, images, None)
+        step = max(1, PIXELS_AT_ONCE // (batch * width))
+        for top in range(0, height, step):
+            yield self._sums(table, scene, slice(top, top + step), ALL)
+
+    def _table(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """``[R s^2 + R 2 C, K]``: logits of each square of each region, then those of each of its pixels' features."""
+        dtype = torch.promote_types(tokens.dtype, torch.float32)
+        logits, tokens, num_classes = logits.to(dtype), tokens.to(dtype), logits.shape[1]
+        with torch.autocast(tokens.device.type, enabled=False):
+            parts = [logits]
+            if self.places is not None:
+                parts = [(logits[:, None] + F.linear(tokens, self.places.weight.to(dtype)).unflatten(1, (-1, num_classes))).flatten(0, 1)]
+            if self.slopes is not None:
+                parts.append(F.linear(tokens, self.slopes.weight.to(dtype)).unflatten(1, (num_classes, -1)).mT.flatten(0, 1))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def _scene(self, partition: Partition, images: Tensor, boxes: Tensor | None) -> Scene:
+        batch, height, width = partition.labels.shape
+        if tuple(images.shape) != (batch, self.channels, height, width):
+            raise ValueError(f'images must be of shape {(batch, self.channels, height, width)}, got {tuple(images.shape)}')
+        images = images.float()
+        places = torch.stack(torch.meshgrid(_count(height, images), _count(width, images), indexing='ij')).expand(batch, -1, -1, -1)
+        region = region_mean(torch.cat([places, images], 1), partition.labels, partition.offsets, partition.size)
+        around = F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
+        if boxes is None:
+            boxes = torch.cat([partition.bbox[:, :2], partition.bbox[:, 2:] + 1], 1).float()
+        reach = REACH * (height * width / partition.num_regions.clamp_min(1).double()).sqrt()
+        steps = (reach[:, None, None] * self.ring.double()).round().long()
+        return Scene(partition.packed_labels, torch.cat([images, around], 1), region, partition.size.clamp_min(1), boxes, steps)
+
+    def _sums(self, table: Tensor, scene: Scene, rows: slice, columns: slice) -> Tensor:
+        """``[B, K, h, w]``: for each pixel the weighted sum of the rows of the table that it reads."""
+        height, width = scene.labels.shape[1:]
+        pixel = torch.stack(torch.meshgrid(_count(height, scene.labels)[rows], _count(width, scene.labels)[columns], indexing='ij'), -1)
+        regions = self._regions(scene, pixel)
+        colours = scene.colours[:, :, rows, columns].movedim(1, -1)
+        weights = self._mix(regions, scene, pixel, colours[..., :self.channels]) if self.kernel is not None else None
+        taps = [self._squares(regions, weights, scene, pixel)]
+        if self.slopes is not None:
+            taps.append(self._features(regions[..., 0], scene, colours))
+        read, weights = (torch.cat(part, -1).flatten(0, 2) for part in zip(*taps, strict=True))
+        sums = F.embedding_bag(read, table, mode='sum', per_sample_weights=weights.to(table.dtype))
+        return sums.view(*regions.shape[:3], -1).movedim(-1, 1)
+
+    @staticmethod
+    def _regions(scene: Scene, pixel: Tensor) -> Tensor:
+        """``[B, h, w, T]``: the regions of a pixel and of the points around it, beyond the border those at the border."""
+        image = _count(len(scene.labels), pixel)[:, None, None, None]
+        places = (axis[:, :, None, None] + pixel[..., index] for index, axis in enumerate(scene.steps.unbind(-1)))
+        y, x = (place.clamp(0, length - 1) for place, length in zip(places, scene.labels.shape[1:], strict=True))
+        return scene.labels[image, y, x].movedim(1, -1)
+
+    def _mix(self, regions: Tensor, scene: Scene, pixel: Tensor, colours: Tensor) -> Tensor:
+        """``[B, h, w, T]``: weights of the regions, of sum 1."""
+        kernel = self.kernel.to(torch.promote_types(self.kernel.dtype, torch.float32)) * SPEED
+        factors, bonus = kernel[:2].exp(), kernel[2]
+        place = torch.cat([pixel.expand(*colours.shape[:3], 2), colours], -1)
+        away = (F.embedding(regions, scene.region) - place[:, :, :, None]).to(kernel.dtype).square()
+        distance = away[..., :2].sum(-1) / scene.size[regions]
+        return (bonus * (regions == regions[..., :1]) - factors[0] * distance - factors[1] * away[..., 2:].sum(-1)).softmax(-1)
+
+    def _squares(self, regions: Tensor, weights: Tensor | None, scene: Scene, pixel: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, h, w, taps]``: squares that a pixel reads, and their weights: four of its own region, one of each other."""
+        if weights is None:
+            weights = torch.ones_like(regions, dtype=torch.float32)
+        if self.side == 1:
+            return regions, weights
+        top, bottom = F.embedding(regions, scene.boxes).split(2, -1)
+        inside = (pixel[:, :, None] + 0.5 - top) / (bottom - top).clamp_min(1e-6)  # rows of no region are read by no pixel
+        inside = (inside * self.side - 0.5).clamp(0, self.side - 1)
+        nearest = inside[..., 1:, :].round().long()
+        low = inside[..., 0, :].floor().clamp(max=self.side - 2).long()
+        (y, x), (low_y, low_x) = (inside[..., 0, :] - low).unbind(-1), low.unbind(-1)
+        share = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], -1)
+        row = torch.cat([torch.stack([low_y, low_y, low_y + 1, low_y + 1], -1), nearest[..., 0]], -1)
+        column = torch.cat([torch.stack([low_x, low_x + 1, low_x, low_x + 1], -1), nearest[..., 1]], -1)
+        owners = torch.cat([regions[..., :1].expand_as(share), regions[..., 1:]], -1)
+        read = (owners * self.side + row) * self.side + column
+        return read, torch.cat([weights[..., :1] * share, weights[..., 1:]], -1)
+
+    def _features(self, own: Tensor, scene: Scene, colours: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, h, w, 2 C]``: rows of its region's linear map, and how a pixel's and its surroundings' colour differ from the region's."""
+        features = colours - F.embedding(own, scene.region[:, 2:]).repeat(1, 1, 1, 2)
+        count = features.shape[-1]
+        first = len(scene.region) * self.side**2
+        return first + own[..., None] * count + _count(count, own), features
+
+
+def _count(length: int, like: Tensor) -> Tensor:
+    """0, 1, ... in the dtype and on the device of ``like``."""
+    return torch.arange(length, dtype=like.dtype, device=like.device)
