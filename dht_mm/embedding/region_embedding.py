@@ -35,13 +35,13 @@ class RegionEmbedding(nn.Module):
     def __init__(self, dims: Sequence[int], embed_dims: int, with_cls_token: bool = True,
                  num_register_tokens: int = 0, pre_norm: bool = False, norm_eps: float = 1e-6):
         super().__init__()
-        if num_register_tokens < 0:
-            raise ValueError(f'num_register_tokens must not be negative, got {num_register_tokens}')
+        if isinstance(num_register_tokens, bool) or not isinstance(num_register_tokens, int) or num_register_tokens < 0:
+            raise ValueError(f'num_register_tokens must be an integer of at least 0, got {num_register_tokens!r}')
         pixels, position, *gradient = dims
         self.patch_embed = nn.Linear(pixels, embed_dims)
         self.pos_embed = nn.Linear(position, embed_dims, bias=False)
         self.gradient_embed = nn.Linear(gradient[0], embed_dims, bias=False) if gradient else None
-        self.num_prefix = with_cls_token + num_register_tokens
+        self.num_prefix = bool(with_cls_token) + num_register_tokens
         self.cls_token = nn.Parameter(torch.randn(1, embed_dims) * 0.02) if with_cls_token else None
         registers = torch.randn(num_register_tokens, embed_dims) * 0.02
         self.register_tokens = nn.Parameter(registers) if num_register_tokens else None

@@ -22,10 +22,10 @@ def exact_linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Raises:
         ValueError: The shapes do not fit together.
     """
+    check_devices(rows=rows, weight=weight, bias=bias)
     if rows.dim() != 2 or weight.dim() != 2 or rows.shape[1] != weight.shape[1] or bias.shape != weight.shape[:1]:
         raise ValueError(f'rows, weight and bias must be [R, K], [O, K] and [O], got {tuple(rows.shape)}, {tuple(weight.shape)} and '
                          f'{tuple(bias.shape)}')
-    check_devices(rows=rows, weight=weight, bias=bias)
     return _exact_linear(rows, weight, bias)
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_labels, check_positive
+from .checks import check_count, check_labels, check_positive
 from .reference import gradient_histogram as reference
 
 
@@ -29,6 +29,7 @@ def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_
         ValueError: The shapes do not fit together, or ``bins`` is not a positive integer.
     """
     check_labels(labels, offsets, gradient=gradient)
+    check_count(total_regions=total_regions)
     check_positive(bins=bins)
     if gradient.dim() != 4 or gradient.shape[1] != 2 or (gradient.shape[0], *gradient.shape[2:]) != labels.shape:
         raise ValueError(f'gradient must be [B, 2, H, W] for labels of {tuple(labels.shape)}, got {tuple(gradient.shape)}')

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_labels, check_positive
+from .checks import check_labels, check_positive, check_tensors
 from .reference import soft_merge as reference
 from .reference.edge_weight import KERNELS
 
@@ -42,6 +42,8 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
     if size.dim() != 1 or bbox.shape != (len(size), 4) or color.dim() != 2 or len(color) != len(size):
         raise ValueError(f'size, bbox and color must be [R], [R, 4] and [R, C], got {tuple(size.shape)}, {tuple(bbox.shape)} and '
                          f'{tuple(color.shape)}')
+    if seed is not None:
+        check_tensors(seed=seed)
     if seed is not None and (seed.dtype != torch.int64 or seed.dim() != 0 or seed.device.type != 'cpu'):
         raise ValueError(f'seed must be an int64 [] on the CPU, got {seed.dtype} of shape {tuple(seed.shape)} on {seed.device}')
     return _soft_merge(labels, offsets, size, bbox, color.detach(), target, seed, kernel)

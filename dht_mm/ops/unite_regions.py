@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_devices, check_labels
+from .checks import check_count, check_devices, check_labels
 from .reference import unite_regions as reference
 
 
@@ -51,10 +51,13 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     Raises:
         ValueError: The shapes do not fit together.
     """
+    check_devices(mean=mean, offsets=offsets, size=size, parent=parent, united_size=united_size)
+    check_count(num_pixels=num_pixels)
     if mean.dim() != 2 or not mean.is_floating_point() or size.shape != mean.shape[:1] or parent.shape != size.shape:
         raise ValueError(f'mean, size and parent must be a float [R, D], [R] and [R], got {mean.dtype} {tuple(mean.shape)}, '
                          f'{tuple(size.shape)} and {tuple(parent.shape)}')
-    check_devices(mean=mean, offsets=offsets, size=size, parent=parent, united_size=united_size)
+    if offsets.dim() != 1 or united_size.dim() != 1:
+        raise ValueError(f'offsets and united_size must be [B + 1] and [Q], got {tuple(offsets.shape)} and {tuple(united_size.shape)}')
     return _united_mean(mean, offsets, size, parent, united_size, num_pixels)
 
 
