@@ -52,10 +52,15 @@ class RegionEmbedding(nn.Module):
 
     def forward(self, rows: Sequence[Tensor], partition: Partition) -> Tensor:
         """Feature groups ``[R, dims]``, in the order of ``dims``, to the packed sequence of :func:`join`, ``[B P + R, D]``."""
+        return self.pre_norm(join(self.prefix_tokens(), self.region_tokens(rows), partition))
+
+    def region_tokens(self, rows: Sequence[Tensor]) -> Tensor:
+        """Feature groups ``[..., dims]`` to ``[..., D]``, before ``pre_norm``."""
         pixels, position, *gradient = rows
         tokens = self.patch_embed(pixels) + self.pos_embed(position)
-        if gradient:
-            tokens = tokens + self.gradient_embed(gradient[0])
-        no_prefix = self.patch_embed.bias.new_empty(0, tokens.shape[1])
-        prefix = [part for part in (self.cls_token, self.register_tokens) if part is not None]
-        return self.pre_norm(join(torch.cat([no_prefix, *prefix]), tokens, partition))
+        return tokens + self.gradient_embed(gradient[0]) if gradient else tokens
+
+    def prefix_tokens(self) -> Tensor:
+        """``[P, D]``: class token and register tokens."""
+        no_prefix = self.patch_embed.bias.new_empty(0, self.patch_embed.out_features)
+        return torch.cat([no_prefix, *(part for part in (self.cls_token, self.register_tokens) if part is not None)])

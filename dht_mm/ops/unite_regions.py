@@ -66,6 +66,8 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     schema='(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets) -> (Tensor, Tensor, Tensor)')
 def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets):
     total = int(merged_offsets[-1])
+    if not 0 <= total <= len(size):
+        raise ValueError(f'merged_offsets must end in [0, {len(size)}], got {total}')
     arguments = contiguous_ints(labels, offsets, size, bbox, parent, merged_offsets)
     if use_ext(arguments[0]):
         return torch.ops.dht_mm_ext.unite_regions(*arguments, total)

@@ -168,5 +168,6 @@ def _flatten(partition: Partition) -> tuple[list[Tensor], int | None]:
     return tensors, max_regions
 
 
-# What torch records can then return partitions, as it can tuples of tensors.
-register_pytree_node(Partition, _flatten, lambda tensors, max_regions: Partition(*tensors, max_regions))
+# What torch records, and exports to a file, can then return partitions, as it can tuples of tensors.
+register_pytree_node(Partition, _flatten, lambda tensors, max_regions: Partition(*tensors, max_regions),
+                     serialized_type_name='dht_mm.structures.Partition')

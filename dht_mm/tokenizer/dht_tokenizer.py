@@ -125,7 +125,8 @@ class DHTTokenizer(BaseModule):
         if self.training:
             raise ValueError(f'capacity must be None in training, got {self.capacity}')
         fields = build_partition(self._features(images), *self._self_edge(), self.capacity, **self.options)
-        return Partition(*fields, color=self._color(fields[-1]))
+        most = min(self.capacity, images.shape[2] * images.shape[3])
+        return Partition(*fields, color=self._color(fields[-1]), max_regions=most)
 
     def _features(self, images: Tensor) -> Tensor:
         return self.projection(_widen(images))

@@ -25,7 +25,7 @@ def merge_regions(image: np.ndarray, labels: Regions, count: int) -> np.ndarray:
     """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
         raise ValueError(f'count must be an integer of at least 1, got {count!r}')
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype.kind not in 'uif':
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or not image.size or image.dtype.kind not in 'uif':
         raise ValueError(f'image must be an array of numbers [H, W, C], got {getattr(image, "dtype", type(image).__name__)} of shape '
                          f'{getattr(image, "shape", None)}')
     labels = label_map(labels, image.shape[:2])

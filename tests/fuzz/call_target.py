@@ -79,8 +79,8 @@ OTHERS: dict[Callable, dict[str, str]] = {
     visualization.draw_borders: dict(image='picture', regions='map'),
     visualization.paint_mean_color: dict(image='picture', regions='map'),
 }
-CONSTANTS = {'=gaussian': 'gaussian', '=0.1': 0.1, '=5.0': 5.0, '=6': 6, '=aicc': 'aicc', '=1': 1, '=500': 500, '=4': 4, '=3': 3, '=2': 2, '=9': 9,
-             '=255': 255, '=(3, 2)': (3, 2), '=None': None, '=0.5': 0.5, '=inf': float('inf'), '=mean': 'mean'}
+CONSTANTS = {'=gaussian': 'gaussian', '=0.1': 0.1, '=5.0': 5.0, '=6': 6, '=aicc': 'aicc', '=1': 1, '=500': 500, '=4': 4, '=3': 3,
+             '=9': 9, '=255': 255, '=(3, 2)': (3, 2), '=None': None, '=0.5': 0.5, '=inf': float('inf'), '=mean': 'mean'}
 CALLS: list[tuple[Callable, dict[str, str]]] = [*((getattr(ops, name), names) for name, names in OPS.items()), *OTHERS.items()]
 
 
@@ -132,7 +132,7 @@ def odd_shape(draws: Draws, value: Tensor) -> Tensor:
         return value.narrow(axis, 0, 0)
     if kind == 3:
         return torch.cat([value, value.narrow(axis, 0, 1)], axis)
-    return value.transpose(axis, 0) if kind == 4 else value.narrow(axis, 0, value.shape[axis] - 1)
+    return value.transpose(axis, 0) if kind == 4 else value.narrow(axis, 0, max(value.shape[axis] - 1, 0))
 
 
 def odd_dtype(draws: Draws, value: Tensor) -> Tensor:

@@ -5,7 +5,16 @@ from torch import Tensor
 
 
 def packed_labels(labels: Tensor, offsets: Tensor) -> Tensor:
-    """``[B, H, W]`` labels of each image and ``[B + 1]`` first rows to ``[B, H, W]`` int64 rows of the packed fields."""
+    """``[B, H, W]`` labels of each image and ``[B + 1]`` first rows to ``[B, H, W]`` int64 rows of the packed fields.
+
+    Raises:
+        ValueError: On the CPU: an image has a label that has no row. Elsewhere this would wait for the device.
+    """
+    if labels.device.type == 'cpu':
+        low, high = (reduce(1) for reduce in (labels.flatten(1).amin, labels.flatten(1).amax))
+        wrong = (low < 0) | (high >= offsets.diff()) | (offsets[:-1] < 0)
+        if wrong.any():
+            raise ValueError(f'labels must be in the range that offsets gives their image, image {int(wrong.nonzero()[0])} is not')
     return labels.long() + offsets[:-1].long()[:, None, None]
 
 

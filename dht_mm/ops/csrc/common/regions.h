@@ -34,6 +34,6 @@ DHT_HD int32_t image_of(const Regions& regions, int64_t row) {
   return low;
 }
 
-DHT_HD int64_t num_regions(const Regions& regions, int64_t image) { return regions.offsets[image + 1] - regions.offsets[image]; }
+DHT_HD int64_t num_regions(const Regions& regions, int64_t image) { return int64_t{regions.offsets[image + 1]} - regions.offsets[image]; }
 
 }  // namespace dht
