@@ -66,7 +66,8 @@ class TokenHead(BaseDecodeHead):
     Raises:
         ValueError: ``classifier`` or ``concat_last`` is unknown, or a region or image loss meets a sampler of pixels or a single
             output channel (neither is defined on regions).
-        TypeError: ``ignore_index`` is no integer, nor is ``in_channels`` or ``in_index``, or an argument is given that only means something for feature maps.
+        TypeError: ``ignore_index``, ``in_channels`` or ``in_index`` is no integer, or an argument is given that only means something
+            for feature maps.
     """
 
     def __init__(self, in_channels: int, num_classes: int, classifier: str = 'linear', concat_last: int = 1,

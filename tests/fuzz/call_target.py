@@ -79,7 +79,7 @@ OTHERS: dict[Callable, dict[str, str]] = {
     visualization.draw_borders: dict(image='picture', regions='map'),
     visualization.paint_mean_color: dict(image='picture', regions='map'),
 }
-CONSTANTS = {'=gaussian': 'gaussian', '=0.1': 0.1, '=5.0': 5.0, '=6': 6, '=aicc': 'aicc', '=1': 1, '=500': 500, '=4': 4, '=3': 3,
+CONSTANTS = {'=gaussian': 'gaussian', '=0.1': 0.1, '=5.0': 5.0, '=6': 6, '=aicc': 'aicc', '=1': 1, '=2': 2, '=500': 500, '=4': 4, '=3': 3,
              '=9': 9, '=255': 255, '=(3, 2)': (3, 2), '=None': None, '=0.5': 0.5, '=inf': float('inf'), '=mean': 'mean'}
 CALLS: list[tuple[Callable, dict[str, str]]] = [*((getattr(ops, name), names) for name, names in OPS.items()), *OTHERS.items()]
 

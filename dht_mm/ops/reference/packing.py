@@ -10,7 +10,7 @@ def packed_labels(labels: Tensor, offsets: Tensor) -> Tensor:
     Raises:
         ValueError: On the CPU: an image has a label that has no row. Elsewhere this would wait for the device.
     """
-    if labels.device.type == 'cpu':
+    if labels.device.type == 'cpu' and labels.numel():
         low, high = (reduce(1) for reduce in (labels.flatten(1).amin, labels.flatten(1).amax))
         wrong = (low < 0) | (high >= offsets.diff()) | (offsets[:-1] < 0)
         if wrong.any():
