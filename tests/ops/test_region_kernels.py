@@ -97,7 +97,8 @@ def test_layout_changes_no_bit(device: str, run: Run):
     def strided(tensor: Tensor) -> Tensor:
         return torch.stack([tensor, tensor], -1)[..., 0]
 
-    partition = replace(case.partition, **{name: strided(value) for name, value in vars(case.partition).items() if isinstance(value, Tensor)})
+    tensors = {name: value for name, value in vars(case.partition).items() if isinstance(value, Tensor)}
+    partition = replace(case.partition, **{name: strided(value) for name, value in tensors.items()})
     wide = replace(partition, labels=partition.labels.long(), offsets=partition.offsets.long(), bbox=partition.bbox.long())
     image = case.image.to(memory_format=torch.channels_last)
     with use_backend('ext'):
