@@ -143,6 +143,8 @@ def odd_values(draws: Draws, value: Tensor) -> Tensor:
     """One element of another value, or all."""
     floats = (float('nan'), float('inf'), -float('inf'), 1e38, 1e-42, 0.0)
     odd = choice(draws, floats if value.is_floating_point() else (-1, 10**6, 2**31 - 1, -2**31, 3))
+    if value.dtype == torch.float16 and odd == 1e38:
+        odd = torch.finfo(torch.float16).max
     if not value.is_floating_point() and not value.is_complex():
         odd = odd % 2 if value.dtype == torch.bool else max(min(odd, torch.iinfo(value.dtype).max), torch.iinfo(value.dtype).min)
     spoiled = value.clone()
