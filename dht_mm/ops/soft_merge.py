@@ -33,7 +33,7 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
 
     Raises:
         TypeError: ``labels`` or ``offsets`` are not integers.
-        ValueError: ``target`` or ``kernel`` is out of range, or a shape does not fit.
+        ValueError: ``target`` or ``kernel`` is out of range, on the CPU ``color`` is not finite, or a shape does not fit.
     """
     check_labels(labels, offsets, size=size, bbox=bbox, color=color)
     check_positive(target=target)
@@ -54,6 +54,8 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
     schema='(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, Tensor? seed, str kernel)'
     ' -> (Tensor, Tensor)')
 def _soft_merge(labels, offsets, size, bbox, color, target, seed, kernel):
+    if color.device.type == 'cpu' and not color.isfinite().all():  # a GPU would have to wait
+        raise ValueError('color must be finite, got NaN or infinite values')
     number = None if seed is None else int(seed)
     if use_ext(color):
         return torch.ops.dht_mm_ext.soft_merge(

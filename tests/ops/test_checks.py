@@ -78,6 +78,7 @@ def test_other_types_are_refused(call: Callable[[], object], message: str):
     (lambda: ops.gradient_histogram(IMAGE[:, :2], LABELS, OFFSETS, len(SIZE), 10**6), 'bins must be at most 46340'),
     (lambda: ops.position_histogram(LABELS, OFFSETS, len(SIZE), (2, 2, 2)), 'grid must be two numbers'),
     (lambda: ops.hard_merge(IMAGE / 0, LABELS, OFFSETS, SIZE, 3), 'image must be finite'),
+    (lambda: ops.soft_merge(LABELS, OFFSETS, SIZE, BBOX, ROWS / 0, 3), 'color must be finite'),
     (lambda: ops.channel_moments(IMAGE[..., :0]), 'values must be a non-empty'),
     (lambda: ops.unite_regions(LABELS, OFFSETS, SIZE, BBOX, SIZE, OFFSETS - 10**6), 'merged_offsets must end in')])
 def test_numbers_and_shapes_that_do_not_fit_are_refused(call: Callable[[], object], message: str):
