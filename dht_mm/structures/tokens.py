@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.utils._pytree import _register_namedtuple
 
 from .partition import Partition
 
@@ -19,3 +20,6 @@ class RegionTokens(NamedTuple):
     tokens: tuple[Tensor, ...]
     cls_tokens: tuple[Tensor, ...]
     partition: Partition
+
+
+_register_namedtuple(RegionTokens, serialized_type_name='dht_mm.structures.RegionTokens')  # for torch.export.save

@@ -39,8 +39,8 @@ class DHTTokenizer(BaseModule):
         norm_eval: Whether batch norm uses its running statistics in training too.
         capacity: Regions of a whole batch that there is room for before the token budget, for CUDA graphs and export: no shape then
             depends on how many regions there are, and nothing waits for a GPU, in training and evaluation. The partition's packed fields
-            have this many rows, or those of a hard budget if that is less; the other budgets can't be had with it. Rows that no region needs are
-            zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not finite,
+            have this many rows, or those of a hard budget if that is less; the other budgets can't be had with it. Rows that no region needs
+            are zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not finite,
             ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then NaN, so that no step of an
             optimiser can take them for a result.
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01')``, which comes
@@ -65,8 +65,8 @@ class DHTTokenizer(BaseModule):
             raise TypeError(f'token_budget must be a dict or None, got {token_budget!r}')
         self.token_budget = None if token_budget is None else TokenBudget(**token_budget)
         if capacity is not None and self.token_budget is not None and self.token_budget.mode != 'hard':
-            raise ValueError(f'capacity must be None with a token_budget of mode={self.token_budget.mode!r}, whose work depends on how many '
-                             f'regions there are, got {capacity!r}')
+            raise ValueError(f'capacity must be None with a token_budget of mode={self.token_budget.mode!r}, whose work depends on how '
+                             f'many regions there are, got {capacity!r}')
         self.norm_eval, self.capacity = norm_eval, capacity
         self.projection = FeatureProjection(in_channels, hidden_channels)
         self.color = nn.Linear(hidden_channels, in_channels)
@@ -136,7 +136,10 @@ class DHTTokenizer(BaseModule):
         return features, build_fixed_hierarchy(features, *self._self_edge(), capacity, **self.options)
 
     def _max_regions(self, images: Tensor) -> int | None:
-        return None if self.capacity is None else min(self.capacity, int(images.shape[2] * images.shape[3]))
+        if self.capacity is None:
+            return None
+        most = min(self.capacity, images.shape[2] * images.shape[3])
+        return int(most) if isinstance(most, Tensor) else most  # torch.jit.trace makes tensors of sizes
 
     def _self_edge(self) -> tuple[Tensor, Tensor]:
         return self.self_edge.weight[0], self.self_edge.bias[0]
