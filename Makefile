@@ -11,11 +11,11 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 py
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env test demo docs lint coverage release sanitize clean
+.PHONY: help env test demo docs lint coverage release sanitize faults test-upstream fuzz soak clean
 .NOTPARALLEL:
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 env: ## create $(VENV): torch, toolkits, this package (about 2 minutes; skipped when complete)
 	@test -n '$(PYTHON)' || { echo 'Python 3.10 or newer with venv is needed'; exit 1; }
@@ -47,10 +47,29 @@ docs: env ## build the documentation site in build/docs; warnings are errors
 sanitize: env ## run the operators' tests on CPU kernels built with address and undefined-behaviour checks (8 minutes with env)
 	@tools/ops/sanitize.sh '$(VENV)/bin/python' $(PYTEST_ARGS)
 
-clean: ## remove what the commands above made
-	rm -rf '$(VENV)' '$(DEMO_DIR)' data/shapes build dht_mm/ops/_ext.so .pytest_cache .ruff_cache .hypothesis
+# What trains and tests through the toolkits; the rest of the tests does not see which family of them there is.
+UPSTREAM_VENV ?= .venv-upstream
+UPSTREAM_TESTS := tests/test_registry.py tests/test_configs.py tests/test_imagenet_recipes.py tests/test_segmentation_page.py \
+  tests/test_swap_backbone.py tests/heads tests/necks tests/segmentors tests/engine tests/backbones/test_dht_vit_in_mmpretrain.py \
+  tests/tokenizer/test_pretrainer.py tests/tools/test_toolkit_script.py
 
-.PHONY: faults
+test-upstream: ## run the tests that go through the toolkits with upstream mmengine, mmcv-lite, mmsegmentation and mmpretrain
+	@test -n '$(PYTHON)' || { echo 'Python 3.10 or newer with venv is needed'; exit 1; }
+	@$(PYTHON) tools/env/setup_env.py '$(UPSTREAM_VENV)' --stack upstream
+	@# mmengine 0.10.7 reads checkpoints of its runner with torch.load's old default
+	@TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 '$(UPSTREAM_VENV)/bin/python' -m pytest $(PYTEST_ARGS) $(UPSTREAM_TESTS)
+
+FUZZ_ARGS ?= --cases 100000 --seconds 1500
+fuzz: env ## run random partitions, spoiled calls, configs and files (25 minutes at most; FUZZ_ARGS='--seed 1')
+	@'$(VENV)/bin/python' -W ignore tests/fuzz/run_fuzz.py $(FUZZ_ARGS)
+
+SOAK_ARGS ?= --minutes 10
+soak: env ## train on images of changing sizes and look whether memory and speed stay flat (10 minutes; SOAK_ARGS='--minutes 60')
+	@'$(VENV)/bin/python' -W ignore tools/soak.py $(SOAK_ARGS)
+
+FAULTS ?= --kills 25 --writes 30 --damages 20 --full-disks 8 --read-only 4
 faults: env ## kill training, damage its checkpoints, fill its disk, and resume; $(FAULTS) says how often (15 minutes with env)
 	@rm -rf build/faults && '$(VENV)/bin/python' -W ignore tools/inject_faults.py --out-dir build/faults $(FAULTS)
-FAULTS ?= --kills 25 --writes 30 --damages 20 --full-disks 8 --read-only 4
+
+clean: ## remove what the commands above made
+	rm -rf '$(VENV)' '$(UPSTREAM_VENV)' '$(DEMO_DIR)' data/shapes build dht_mm/ops/_ext.so .pytest_cache .ruff_cache .hypothesis

@@ -204,7 +204,9 @@ def plot(path: Path, results: dict[str, list[dict[str, float]]]) -> None:
     panels = figure.subplots(2, 4).flat
     for (name, title), axes in zip(COLUMNS.items(), panels, strict=False):
         for index, (method, rows) in enumerate(results.items()):
-            style = dict(linewidth=2.5, color='black') if index == 0 else dict(linewidth=1, color=f'C{index}', linestyle='-' if index < 10 else '--')
+            style = dict(linewidth=1, color=f'C{index}', linestyle='-' if index < 10 else '--')
+            if index == 0:
+                style.update(linewidth=2.5, color='black')
             axes.plot([row['regions'] for row in rows], [row[name] for row in rows], marker='.', label=method, **style)
         axes.set(xlabel='regions', title=title)
     last = next(panels)

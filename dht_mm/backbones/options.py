@@ -9,7 +9,7 @@ def as_pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         ValueError: They are not.
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
         raise ValueError(f'{name} must be a positive integer or a pair of them, got {value!r}')
     return pair
@@ -22,7 +22,7 @@ def norm_eps(norm_cfg: dict | None) -> float:
         ValueError: It is the config of another kind of norm, or has further options.
     """
     norm_cfg = dict(type='LN') if norm_cfg is None else norm_cfg
-    if norm_cfg.get('type') != 'LN' or not norm_cfg.keys() <= {'type', 'eps'}:
+    if not isinstance(norm_cfg, dict) or norm_cfg.get('type') != 'LN' or not norm_cfg.keys() <= {'type', 'eps'}:
         raise ValueError(f"norm_cfg must be dict(type='LN', eps=...), got {norm_cfg!r}")
     return norm_cfg.get('eps', 1e-6)
 
@@ -33,7 +33,7 @@ def resolve_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[
     Raises:
         ValueError: There is none, or no such block.
     """
-    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    if not indices or not all(-num_layers <= index < num_layers for index in indices):
+    indices = tuple(out_indices) if isinstance(out_indices, Sequence) else (out_indices,)
+    if not indices or not all(isinstance(index, int) and -num_layers <= index < num_layers for index in indices):
         raise ValueError(f'out_indices must name some of the {num_layers} blocks, got {out_indices!r}')
     return tuple(index % num_layers for index in indices)

@@ -35,13 +35,13 @@ class RegionEmbedding(nn.Module):
     def __init__(self, dims: Sequence[int], embed_dims: int, with_cls_token: bool = True,
                  num_register_tokens: int = 0, pre_norm: bool = False, norm_eps: float = 1e-6):
         super().__init__()
-        if num_register_tokens < 0:
-            raise ValueError(f'num_register_tokens must not be negative, got {num_register_tokens}')
+        if isinstance(num_register_tokens, bool) or not isinstance(num_register_tokens, int) or num_register_tokens < 0:
+            raise ValueError(f'num_register_tokens must be an integer of at least 0, got {num_register_tokens!r}')
         pixels, position, *gradient = dims
         self.patch_embed = nn.Linear(pixels, embed_dims)
         self.pos_embed = nn.Linear(position, embed_dims, bias=False)
         self.gradient_embed = nn.Linear(gradient[0], embed_dims, bias=False) if gradient else None
-        self.num_prefix = with_cls_token + num_register_tokens
+        self.num_prefix = bool(with_cls_token) + num_register_tokens
         self.cls_token = nn.Parameter(torch.randn(1, embed_dims) * 0.02) if with_cls_token else None
         registers = torch.randn(num_register_tokens, embed_dims) * 0.02
         self.register_tokens = nn.Parameter(registers) if num_register_tokens else None
@@ -53,10 +53,17 @@ class RegionEmbedding(nn.Module):
 
     def forward(self, rows: Sequence[Tensor], partition: Partition) -> Tensor:
         """Feature groups ``[R, dims]``, in the order of ``dims``, to the packed sequence of :func:`join`, ``[B P + R, D]``."""
+        return self.pre_norm(join(self.prefix_tokens(), self.region_tokens(rows), partition))
+
+    def region_tokens(self, rows: Sequence[Tensor]) -> Tensor:
+        """Feature groups ``[..., dims]`` to ``[..., D]``, before ``pre_norm``."""
         pixels, position, *gradient = rows
         tokens = self.patch_embed(pixels) + self.pos_embed(position)
         if self.gradient_embed is not None:
             tokens = tokens + self.gradient_embed(*gradient)
-        no_prefix = self.patch_embed.bias.new_empty(0, tokens.shape[1])
-        prefix = [part for part in (self.cls_token, self.register_tokens) if part is not None]
-        return self.pre_norm(join(torch.cat([no_prefix, *prefix]), tokens, partition))
+        return tokens
+
+    def prefix_tokens(self) -> Tensor:
+        """``[P, D]``: class token and register tokens."""
+        no_prefix = self.patch_embed.bias.new_empty(0, self.patch_embed.out_features)
+        return torch.cat([no_prefix, *(part for part in (self.cls_token, self.register_tokens) if part is not None)])

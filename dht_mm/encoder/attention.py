@@ -36,7 +36,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, attention: PackedAttention | PaddedAttention, scale: nn.Module, rows: Tensor | None = None) -> Tensor:
         """``[N, D]`` to ``[N, D]``, or to those ``rows`` of it alone, with ``scale`` (``[N, D]`` to ``[N, D]``) at the end."""
-        q, k, v = self.qkv(x).view(len(x), 3, self.num_heads, self.head_dims).unbind(1)
+        q, k, v = self.qkv(x).view(x.shape[0], 3, self.num_heads, self.head_dims).unbind(1)
         q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast makes norms return float32
         out = attention.attend(q, k, v).flatten(1)
         return scaled_linear(self.proj, out if rows is None else out.index_select(0, rows), scale)

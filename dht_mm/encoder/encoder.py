@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         Returns:
             ``[N, D]`` or ``[K, D]`` of each block in ``out_indices``; those of the last block of all have gone through the final norm.
         """
-        layout = layout if isinstance(layout, TokenLayout) else TokenLayout(layout, len(x))
+        layout = TokenLayout(layout, len(x)) if isinstance(layout, Tensor) else layout
         last = max(out_indices)
         outputs = {}
         for index, block in enumerate(self.blocks[:last + 1]):

@@ -1,5 +1,7 @@
 """The texture of regions: how their image derivatives are distributed."""
 
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,6 +29,8 @@ class GradientFeatures(nn.Module):
 
     def __init__(self, bins: int, curve: tuple[float, float] = (0.0, 0.0)):
         super().__init__()
+        if not isinstance(curve, (tuple, list)) or len(curve) != 2 or not all(isinstance(value, Real) for value in curve):
+            raise ValueError(f'curve must be two numbers, for y and for x, got {curve!r}')
         self.bins = bins
         self.dims = bins**2
         self.register_buffer('curve', torch.tensor(curve, dtype=torch.float32)[:, None, None])

@@ -1,6 +1,7 @@
 """The place and extent of regions."""
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +30,13 @@ class PositionFeatures(nn.Module):
 
     def __init__(self, grid: int | tuple[int, int], scale: float | None = None):
         super().__init__()
-        self.grid = (grid, grid) if isinstance(grid, int) else tuple(grid)
+        self.grid = tuple(grid) if isinstance(grid, (tuple, list)) else (grid, grid)
+        if len(self.grid) != 2:
+            raise ValueError(f'grid must be a number of cells or two, along y and along x, got {grid!r}')
         check_positive(grid_y=self.grid[0], grid_x=self.grid[1])
         self.dims = math.prod(self.grid)
         self.scale = math.sqrt(self.dims) if scale is None else scale
-        if not 0 < self.scale < math.inf:
+        if not isinstance(self.scale, Real) or not 0 < self.scale < math.inf:
             raise ValueError(f'scale must be positive and finite, got {scale!r}')
 
     def forward(self, image: Tensor, partition: Partition) -> Tensor:

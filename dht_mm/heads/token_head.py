@@ -73,7 +73,8 @@ class TokenHead(BaseDecodeHead):
     Raises:
         ValueError: ``classifier`` or ``concat_last`` is unknown, or a region or image loss meets a sampler of pixels or a single
             output channel (neither is defined on regions), or ``decode`` meets no loss of pixels that would train it.
-        TypeError: ``ignore_index`` is no integer, or an argument is given that only means something for feature maps.
+        TypeError: ``ignore_index``, ``in_channels`` or ``in_index`` is no integer, or an argument is given that only means something
+            for feature maps.
     """
 
     def __init__(self, in_channels: int, num_classes: int, classifier: str = 'linear', concat_last: int = 1,
@@ -85,6 +86,9 @@ class TokenHead(BaseDecodeHead):
             raise ValueError(f'concat_last must be a positive integer, got {concat_last!r}')
         if unfit := [name for name in MAP_ONLY if name in kwargs]:
             raise TypeError(f'TokenHead reads tokens and takes no argument for feature maps, got {", ".join(unfit)}')
+        for name, value in dict(in_channels=in_channels, in_index=kwargs.get('in_index', -1)).items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f'{name} must be an integer, got {value!r}')
         dims = concat_last * in_channels
         kwargs.setdefault('init_cfg', dict(type='TruncNormal', layer='Linear', std=0.02))
         if loss_decode is None:

@@ -27,7 +27,9 @@ def region_targets(partition: Partition, labels: Tensor, num_classes: int, ignor
         TypeError: ``labels`` is not an integer tensor.
         ValueError: ``labels`` is of another size than the partition, or has a value that is neither a class nor ``ignore_index``.
     """
-    if labels.shape != partition.labels.shape:
+    if not isinstance(partition, Partition):
+        raise TypeError(f'partition must be a Partition, got {partition!r}')
+    if isinstance(labels, Tensor) and labels.shape != partition.labels.shape:
         raise ValueError(f'labels must be of the size of the partition, {tuple(partition.labels.shape)}, '
                          f'got {tuple(labels.shape)}')
     classes = pixel_classes(labels, num_classes, ignore_index)

@@ -33,7 +33,7 @@ def segmentations(truths: Segmentations, labels: Tensor) -> Tensor:
         TypeError: A segmentation is not of integers.
         ValueError: There is none, or one is negative somewhere or of another size than ``labels``.
     """
-    if not isinstance(truths, (Tensor, np.ndarray)):
+    if isinstance(truths, Sequence) and not isinstance(truths, (str, bytes)):
         if not len(truths):
             raise ValueError('truths must hold at least one segmentation, got none')
         truths = torch.cat([segmentations(truth, labels) for truth in truths])
@@ -50,6 +50,8 @@ def picture(image: Picture, labels: Tensor | None = None) -> Tensor:
         TypeError: ``image`` is not uint8.
         ValueError: ``image`` is not ``[H, W, C]``, is empty, or has another size than ``labels``.
     """
+    if not isinstance(image, (Tensor, np.ndarray)):
+        raise TypeError(f'image must be a uint8 tensor or array, got {image!r}')
     image = torch.as_tensor(image)
     if image.dtype != torch.uint8:
         raise TypeError(f'image must be uint8, got {image.dtype}')
@@ -68,6 +70,8 @@ def mean_over(values: Tensor) -> float:
 
 
 def _integers(name: str, values: LabelMap) -> Tensor:
+    if not isinstance(values, (Tensor, np.ndarray)):
+        raise TypeError(f'{name} must be an integer tensor or array, got {values!r}')
     values = torch.as_tensor(values)
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise TypeError(f'{name} must be integers, got {values.dtype}')

@@ -25,12 +25,12 @@ def exact_linear(rows: Tensor, weight: Tensor, bias: Tensor, used: Tensor | None
     Raises:
         ValueError: The shapes do not fit together, or ``used`` is not an int32.
     """
+    check_devices(rows=rows, weight=weight, bias=bias, **({} if used is None else dict(used=used)))
     if rows.dim() != 2 or weight.dim() != 2 or rows.shape[1] != weight.shape[1] or bias.shape != weight.shape[:1]:
         raise ValueError(f'rows, weight and bias must be [R, K], [O, K] and [O], got {tuple(rows.shape)}, {tuple(weight.shape)} and '
                          f'{tuple(bias.shape)}')
     if used is not None and (used.dtype != torch.int32 or used.dim() != 0):
         raise ValueError(f'used must be an int32 [], got {used.dtype} of shape {tuple(used.shape)}')
-    check_devices(rows=rows, weight=weight, bias=bias, used=used)
     return _exact_linear(rows, weight, bias, used)
 
 

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_labels, check_positive
+from .checks import check_count, check_labels, check_positive
 from .op import define
 from .reference import gradient_histogram as reference
+
+LARGEST_BINS = 46340  # its square is the number of columns
 
 
 def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_regions: int, bins: int) -> Tensor:
@@ -30,7 +32,10 @@ def gradient_histogram(gradient: Tensor, labels: Tensor, offsets: Tensor, total_
         ValueError: The shapes do not fit together, or ``bins`` is not a positive integer.
     """
     check_labels(labels, offsets, gradient=gradient)
+    check_count(total_regions=total_regions)
     check_positive(bins=bins)
+    if bins > LARGEST_BINS:
+        raise ValueError(f'bins must be at most {LARGEST_BINS}, got {bins}')
     if gradient.dim() != 4 or gradient.shape[1] != 2 or (gradient.shape[0], *gradient.shape[2:]) != labels.shape:
         raise ValueError(f'gradient must be [B, 2, H, W] for labels of {tuple(labels.shape)}, got {tuple(gradient.shape)}')
     return _gradient_histogram(gradient.detach().float(), labels, offsets, total_regions, bins)

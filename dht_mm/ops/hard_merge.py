@@ -41,7 +41,7 @@ def hard_merge(image: Tensor, labels: Tensor, offsets: Tensor, size: Tensor, tar
 
     Raises:
         TypeError: ``labels`` or ``offsets`` are not integers.
-        ValueError: ``target`` is out of range, or a shape does not fit.
+        ValueError: ``target`` is out of range, on the CPU ``image`` is not finite, or a shape does not fit.
     """
     check_labels(labels, offsets, image=image, size=size)
     check_positive(target=target)
@@ -55,6 +55,8 @@ def hard_merge(image: Tensor, labels: Tensor, offsets: Tensor, size: Tensor, tar
 
 @define('hard_merge', '(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)')
 def _hard_merge(image, labels, offsets, size, target):
+    if image.device.type == 'cpu' and not image.isfinite().all():  # a GPU would have to wait
+        raise ValueError('image must be finite, got NaN or infinite values')
     compiled = image.shape[1] <= _MAX_CHANNELS and use_ext(image)
     if compiled and image.is_cuda:
         return torch.ops.dht_mm_ext.hard_merge(image.contiguous(), *contiguous_ints(labels, offsets, size), target)

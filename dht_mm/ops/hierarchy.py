@@ -103,10 +103,10 @@ def build_hierarchy(features: Tensor, slope: Tensor, bias: Tensor, *, kernel: st
 
 def check_features(features: Tensor, slope: Tensor, bias: Tensor) -> None:
     """Raise ``ValueError`` where the tensors of :func:`build_hierarchy` are of a wrong shape or dtype."""
+    check_devices(features=features, slope=slope, bias=bias)
     if features.dim() != 4 or features.numel() == 0 or features.dtype not in (torch.float32, torch.float64):
         raise ValueError(f'features must be a non-empty [B, d, H, W] of float32 or float64, got {features.dtype} of shape '
                          f'{tuple(features.shape)}')
-    check_devices(features=features, slope=slope, bias=bias)
     if slope.shape != features.shape[1:2] or bias.dim() != 0:
         raise ValueError(f'slope and bias must be [{features.shape[1]}] and [], got {tuple(slope.shape)} and {tuple(bias.shape)}')
 

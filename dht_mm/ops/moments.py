@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backend import use_ext
-from .checks import check_positive
+from .checks import check_positive, check_tensors
 from .op import define
 from .reference import moments as reference
 
@@ -22,9 +22,12 @@ def patch_moments(image: Tensor, stride: int) -> tuple[Tensor, Tensor]:
         rounded to multiples of ``2^-39`` or less of the largest one there can be in images of up to 4 million patches.
 
     Raises:
-        ValueError: ``stride`` is not positive or does not divide the sides of the image.
+        ValueError: ``image`` has nothing in it or another form, or ``stride`` is not positive or does not divide the sides of the image.
     """
+    check_tensors(image=image)
     check_positive(stride=stride)
+    if image.dim() != 4 or image.numel() == 0 or not image.is_floating_point():
+        raise ValueError(f'image must be a non-empty float [B, C, H, W], got {image.dtype} of shape {tuple(image.shape)}')
     if image.shape[2] % stride or image.shape[3] % stride:
         raise ValueError(f'stride must divide the sides of the image {tuple(image.shape[2:])}, got {stride}')
     return _patch_moments(image, stride)
@@ -106,6 +109,9 @@ _linear_statistics.register_autograd(_backward_statistics, setup_context=_setup_
 
 def channel_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of the values and of their squares in each channel of ``[B, d, h, w]`` float64: ``[d]`` and ``[d]``; differentiable once."""
+    check_tensors(values=values)
+    if values.dim() != 4 or values.numel() == 0 or not values.is_floating_point():
+        raise ValueError(f'values must be a non-empty float [B, d, h, w], got {values.dtype} of shape {tuple(values.shape)}')
     return _channel_moments(values)
 
 

@@ -35,7 +35,7 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
         TypeError: ``image`` is not floating point.
         ValueError: The shapes do not fit together, or ``patch_size`` is not a positive integer.
     """
-    check_labels(labels, offsets, image=image, bbox=bbox, shift=shift)
+    check_labels(labels, offsets, image=image, bbox=bbox, **({} if shift is None else dict(shift=shift)))
     check_positive(patch_size=patch_size)
     if not image.is_floating_point():
         raise TypeError(f'image must be floating point, got {image.dtype}')

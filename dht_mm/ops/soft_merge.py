@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_labels, check_positive
+from .checks import check_labels, check_positive, check_tensors
 from .op import define
 from .reference import soft_merge as reference
 from .reference.edge_weight import KERNELS
@@ -34,7 +34,7 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
 
     Raises:
         TypeError: ``labels`` or ``offsets`` are not integers.
-        ValueError: ``target`` or ``kernel`` is out of range, or a shape does not fit.
+        ValueError: ``target`` or ``kernel`` is out of range, on the CPU ``color`` is not finite, or a shape does not fit.
     """
     check_labels(labels, offsets, size=size, bbox=bbox, color=color)
     check_positive(target=target)
@@ -43,6 +43,8 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
     if size.dim() != 1 or bbox.shape != (len(size), 4) or color.dim() != 2 or len(color) != len(size):
         raise ValueError(f'size, bbox and color must be [R], [R, 4] and [R, C], got {tuple(size.shape)}, {tuple(bbox.shape)} and '
                          f'{tuple(color.shape)}')
+    if seed is not None:
+        check_tensors(seed=seed)
     if seed is not None and (seed.dtype != torch.int64 or seed.dim() != 0 or seed.device.type != 'cpu'):
         raise ValueError(f'seed must be an int64 [] on the CPU, got {seed.dtype} of shape {tuple(seed.shape)} on {seed.device}')
     return _soft_merge(labels, offsets, size, bbox, color.detach(), target, seed, kernel)
@@ -51,6 +53,8 @@ def soft_merge(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, colo
 @define('soft_merge', '(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, Tensor? seed, str kernel)'
     ' -> (Tensor, Tensor)')
 def _soft_merge(labels, offsets, size, bbox, color, target, seed, kernel):
+    if color.device.type == 'cpu' and not color.isfinite().all():  # a GPU would have to wait
+        raise ValueError('color must be finite, got NaN or infinite values')
     number = None if seed is None else int(seed)
     if use_ext(color):
         return torch.ops.dht_mm_ext.soft_merge(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_devices, check_labels, check_positive
+from .checks import check_count, check_devices, check_labels, check_positive
 from .op import define
 from .reference import unite_regions as reference
 from .reference.packing import fill_rows, used_rows
@@ -56,10 +56,13 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
     Raises:
         ValueError: The shapes do not fit together.
     """
+    check_devices(mean=mean, offsets=offsets, size=size, parent=parent, united_size=united_size)
+    check_count(num_pixels=num_pixels)
     if mean.dim() != 2 or not mean.is_floating_point() or size.shape != mean.shape[:1] or parent.shape != size.shape:
         raise ValueError(f'mean, size and parent must be a float [R, D], [R] and [R], got {mean.dtype} {tuple(mean.shape)}, '
                          f'{tuple(size.shape)} and {tuple(parent.shape)}')
-    check_devices(mean=mean, offsets=offsets, size=size, parent=parent, united_size=united_size)
+    if offsets.dim() != 1 or united_size.dim() != 1:
+        raise ValueError(f'offsets and united_size must be [B + 1] and [Q], got {tuple(offsets.shape)} and {tuple(united_size.shape)}')
     return _united_mean(mean, offsets, size, parent, united_size, num_pixels)
 
 
@@ -68,13 +71,17 @@ def united_mean(mean: Tensor, offsets: Tensor, size: Tensor, parent: Tensor, uni
 def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets, rows):
     arguments = contiguous_ints(labels, offsets, size, bbox, parent, merged_offsets)
     compiled = use_ext(arguments[0])
-    if compiled and labels.is_cuda:
-        return torch.ops.dht_mm_ext.unite_regions(*arguments, int(merged_offsets[-1]) if rows is None else rows)
+    if compiled and labels.is_cuda and rows is not None:
+        return torch.ops.dht_mm_ext.unite_regions(*arguments, rows)
     total = int(merged_offsets[-1])
+    if not 0 <= total <= len(size):
+        raise ValueError(f'merged_offsets must end in [0, {len(size)}], got {total}')
     rows = total if rows is None else rows
+    if compiled and labels.is_cuda:
+        return torch.ops.dht_mm_ext.unite_regions(*arguments, rows)
     if total > rows:
         raise ValueError(f'rows must be at least the number of united regions {total}, got {rows}')
-    if total == 0:
+    if total == int(offsets[-1]) == 0:
         return torch.zeros_like(arguments[0]), *(arguments[0].new_zeros(shape) for shape in ((rows,), (rows, 4)))
     arguments = *arguments[:2], *used_rows(offsets, *arguments[2:5]), arguments[5]
     united = torch.ops.dht_mm_ext.unite_regions(*arguments, total) if compiled else reference.unite_regions(*arguments, total)

@@ -18,13 +18,18 @@ def pixel_classes(labels: Tensor, num_classes: int, ignore_index: int = 255) -> 
         ``[B, H, W]`` int64, values in ``[0, K]``.
 
     Raises:
-        TypeError: ``labels`` is not an integer tensor.
-        ValueError: ``labels`` is not three-dimensional, or has a value that is neither a class nor ``ignore_index``.
+        TypeError: ``labels`` is not an integer tensor, or a number is no integer.
+        ValueError: ``labels`` is not three-dimensional or empty, or has a value that is neither a class nor ``ignore_index``.
     """
-    if labels.is_floating_point() or labels.dtype == torch.bool:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f'labels must be an integer tensor, got {labels!r}')
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f'labels must be an integer tensor, got {labels.dtype}')
-    if labels.dim() != 3:
-        raise ValueError(f'labels must be [B, H, W], got shape {tuple(labels.shape)}')
+    if labels.dim() != 3 or labels.numel() == 0:
+        raise ValueError(f'labels must be a non-empty [B, H, W], got shape {tuple(labels.shape)}')
+    for name, number in dict(num_classes=num_classes, ignore_index=ignore_index).items():
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f'{name} must be an integer, got {number!r}')
     labels = labels.long()
     ignored = labels == ignore_index
     low, high = torch.stack(labels.masked_fill(ignored, 0).aminmax()).tolist()  # one read-back for both ends

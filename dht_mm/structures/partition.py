@@ -47,9 +47,13 @@ class Partition:
             image: ``[B, C, H, W]`` float, the images that the regions lie in.
 
         Raises:
+            TypeError: An argument is no tensor.
             ValueError: ``labels`` is not an integer map, is empty, or is not numbered in raster order of first pixels.
         """
-        if labels.dim() != 3 or labels.is_floating_point() or labels.dtype == torch.bool or labels.numel() == 0:
+        for name, value in dict(labels=labels, image=image).items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f'{name} must be a torch.Tensor, got {value!r}')
+        if labels.dim() != 3 or labels.is_complex() or labels.is_floating_point() or labels.dtype == torch.bool or labels.numel() == 0:
             raise ValueError(f'labels must be a non-empty integer [B, H, W], got {labels.dtype} of shape {tuple(labels.shape)}')
         labels = labels.long()  # narrow integers overflow where regions are counted
         batch, height, width = labels.shape
@@ -126,6 +130,8 @@ class Partition:
         Raises:
             ValueError: ``tokens`` does not have one row a region.
         """
+        if not isinstance(tokens, Tensor):
+            raise TypeError(f'tokens must be a torch.Tensor, got {tokens!r}')
         if tokens.dim() != 2 or tokens.shape[0] != self.total_regions:
             raise ValueError(f'tokens must be [R, D] with R = {self.total_regions} regions, got shape {tuple(tokens.shape)}')
         return tokens[self.packed_labels].movedim(-1, 1)
@@ -150,6 +156,8 @@ class Partition:
 
     def _check_map(self, features: Tensor) -> None:
         batch, height, width = self.labels.shape
+        if not isinstance(features, Tensor):
+            raise TypeError(f'features must be a torch.Tensor, got {features!r}')
         if features.dim() != 4 or (features.shape[0], *features.shape[2:]) != (batch, height, width):
             raise ValueError(
                 f'features must be [B, D, H, W] with B, H, W = {batch}, {height}, {width}, got shape {tuple(features.shape)}')
@@ -160,5 +168,6 @@ def _flatten(partition: Partition) -> tuple[list[Tensor], int | None]:
     return tensors, max_regions
 
 
-# What torch records can then return partitions, as it can tuples of tensors.
-register_pytree_node(Partition, _flatten, lambda tensors, max_regions: Partition(*tensors, max_regions))
+# What torch records, and exports to a file, can then return partitions, as it can tuples of tensors.
+register_pytree_node(Partition, _flatten, lambda tensors, max_regions: Partition(*tensors, max_regions),
+                     serialized_type_name='dht_mm.structures.Partition')

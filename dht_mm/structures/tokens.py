@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.utils._pytree import _register_namedtuple
 
 from .partition import Partition
 
@@ -21,3 +22,6 @@ class RegionTokens(NamedTuple):
     cls_tokens: tuple[Tensor, ...]
     partition: Partition
     images: Tensor | None = None
+
+
+_register_namedtuple(RegionTokens, serialized_type_name='dht_mm.structures.RegionTokens')  # for torch.export.save

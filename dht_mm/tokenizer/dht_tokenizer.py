@@ -136,7 +136,10 @@ class DHTTokenizer(BaseModule):
         return features, build_fixed_hierarchy(features, *self._self_edge(), capacity, **self.options)
 
     def _max_regions(self, images: Tensor) -> int | None:
-        return None if self.capacity is None else min(self.capacity, int(images.shape[2] * images.shape[3]))
+        if self.capacity is None:
+            return None
+        most = min(self.capacity, images.shape[2] * images.shape[3])
+        return int(most) if isinstance(most, Tensor) else most  # torch.jit.trace makes tensors of sizes
 
     def _self_edge(self) -> tuple[Tensor, Tensor]:
         return self.self_edge.weight[0], self.self_edge.bias[0]

@@ -20,12 +20,17 @@ def merge_regions(image: np.ndarray, labels: Regions, count: int) -> np.ndarray:
         ``[H, W]`` labels, numbered in the same order.
 
     Raises:
-        ValueError: ``count`` is not positive, or ``labels`` are not of the size of ``image``.
+        TypeError: ``labels`` are no integers.
+        ValueError: ``count`` is not positive, ``image`` is of another form, or ``labels`` are not of its size or have gaps.
     """
-    if count < 1:
-        raise ValueError(f'count must be at least 1, got {count}')
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise ValueError(f'count must be an integer of at least 1, got {count!r}')
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or not image.size or image.dtype.kind not in 'uif':
+        raise ValueError(f'image must be an array of numbers [H, W, C], got {getattr(image, "dtype", type(image).__name__)} of shape '
+                         f'{getattr(image, "shape", None)}')
     labels = label_map(labels, image.shape[:2])
-    size = np.bincount(labels.ravel())
+    if labels.min() < 0 or labels.max() >= labels.size or not (size := np.bincount(labels.ravel())).all():
+        raise ValueError(f'labels must be numbered from 0 without gaps, got labels from {labels.min()} to {labels.max()}')
     total = np.stack([np.bincount(labels.ravel(), channel.ravel()) for channel in np.moveaxis(image, -1, 0)], 1)
     parent, pairs = np.arange(len(size)), _neighbours(labels)
     while len(size) > count:

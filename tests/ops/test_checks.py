@@ -43,3 +43,44 @@ def test_images_on_another_device_than_the_tokenizer():
     for grad in (True, False):
         with torch.set_grad_enabled(grad), pytest.raises(ValueError, match='^image, .* must be on one device, got cpu, meta, meta'):
             tokenizer(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize('backend', ['torch', 'auto'])
+@pytest.mark.parametrize('wrong', [-1, 2, 2**31 - 1])
+def test_parents_out_of_range_are_refused_and_not_written_to(wrong: int, backend: str):
+    parent = torch.repeat_interleave(torch.arange(2), PARTITION.num_regions).int()
+    parent[3] = wrong
+    with ops.use_backend(backend), pytest.raises(ValueError, match=r'^parent must be in \[0, 2\)'):
+        ops.united_mean(ROWS, OFFSETS, SIZE, parent, torch.full((2,), 108, dtype=torch.int32), 108)
+    with ops.use_backend(backend), pytest.raises(ValueError, match=r'^parent must be in \[0, 2\)'):
+        ops.unite_regions(LABELS, OFFSETS, SIZE, BBOX, parent, torch.arange(3, dtype=torch.int32))
+
+
+@pytest.mark.parametrize('backend', ['torch', 'auto'])
+def test_offsets_whose_difference_overflows_are_refused(backend: str):
+    offsets = OFFSETS.clone()
+    offsets[-1] = -2**31
+    with ops.use_backend(backend), pytest.raises(ValueError, match='^labels must be in the range'):
+        ops.soft_merge(LABELS, offsets, SIZE, BBOX, ROWS, 3)
+
+
+@pytest.mark.parametrize('call, message', [
+    (lambda: ops.region_mean(None, LABELS, OFFSETS, SIZE), 'features must be a torch.Tensor, got None'),
+    (lambda: ops.pool_cells(ROWS, LABELS.bool(), OFFSETS, 4), 'labels and offsets must be integers'),
+    (lambda: ops.soft_merge(LABELS, OFFSETS, SIZE, BBOX, ROWS, 3, seed=1), 'seed must be a torch.Tensor')])
+def test_other_types_are_refused(call: Callable[[], object], message: str):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize('call, message', [
+    (lambda: ops.position_histogram(LABELS, OFFSETS, 1.5, (2, 2)), 'total_regions must be an integer'),
+    (lambda: ops.gradient_histogram(IMAGE[:, :2], LABELS, OFFSETS, len(SIZE), 10**6), 'bins must be at most 46340'),
+    (lambda: ops.position_histogram(LABELS, OFFSETS, len(SIZE), (2, 2, 2)), 'grid must be two numbers'),
+    (lambda: ops.hard_merge(IMAGE / 0, LABELS, OFFSETS, SIZE, 3), 'image must be finite'),
+    (lambda: ops.soft_merge(LABELS, OFFSETS, SIZE, BBOX, ROWS / 0, 3), 'color must be finite'),
+    (lambda: ops.channel_moments(IMAGE[..., :0]), 'values must be a non-empty'),
+    (lambda: ops.unite_regions(LABELS, OFFSETS, SIZE, BBOX, SIZE, OFFSETS - 10**6), 'merged_offsets must end in')])
+def test_numbers_and_shapes_that_do_not_fit_are_refused(call: Callable[[], object], message: str):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -142,3 +142,24 @@ def test_changed_kernel_installs_the_package_again(tmp_path, calls, monkeypatch)
     kernel.write_text('// new')
     setup_env.build(setup_env.Environment(tmp_path / 'venv'))
     assert calls == ['install_package']
+
+
+def test_upstream_toolkits_are_another_environment(tmp_path, calls):
+    setup_env.build(setup_env.Environment(tmp_path / 'venv'))
+    calls.clear()
+    setup_env.build(setup_env.Environment(tmp_path / 'venv', upstream=True))
+    assert calls == list(STEPS[1:])
+
+
+def test_compiled_operators_of_mmcv_are_there_by_name_only():
+    code = """
+import sys, types
+import mmcv_lite
+sys.modules['mmcv'] = types.ModuleType('mmcv')
+sys.modules['mmcv'].__path__ = []
+from mmcv import _ext
+assert hasattr(_ext, 'nms') and not hasattr(_ext, '__wrapped__')
+_ext.nms()
+"""
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=Path(setup_env.__file__).parent)
+    assert 'NotImplementedError: nms is compiled code' in result.stderr

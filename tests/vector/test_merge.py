@@ -49,7 +49,13 @@ def test_regions_stay_connected_and_numbered_in_order(height: int, width: int, c
 
 def test_bad_arguments_are_named():
     image, labels = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), int)
-    with pytest.raises(ValueError, match='count must be at least 1, got 0'):
+    with pytest.raises(ValueError, match='count must be an integer of at least 1, got 0'):
         merge_regions(image, labels, 0)
     with pytest.raises(ValueError, match='regions must have the size of the image'):
         merge_regions(image, labels[:, :2], 1)
+
+
+@pytest.mark.parametrize('labels', [[[0, 2], [2, 2]], [[-1, 0], [0, 0]], [[10**9, 0], [0, 0]]])
+def test_labels_with_gaps_are_refused(labels: list[list[int]]):
+    with pytest.raises(ValueError, match='^labels must be numbered from 0 without gaps'):
+        merge_regions(np.zeros((2, 2, 3), np.uint8), np.array(labels), 1)

@@ -1,6 +1,7 @@
 """Creates the environment of ``make test`` and ``make demo``: one step after the other, resumable, standard library only.
 
     python3 tools/env/setup_env.py .venv
+    python3 tools/env/setup_env.py .venv-upstream --stack upstream    # that of make test-upstream
 
 A step is skipped when its stamp in ``VENV/.steps`` holds the same requirements as now. Stamps are written after success only.
 A step that was begun and not finished (Ctrl-C, full disk) may have left half a package behind that pip takes for a whole one, so
@@ -19,6 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = ('torch==2.13.0',)  # alone and first, so that nothing else chooses the build
 TOOLKITS = ('onedl-mmengine==0.10.12', 'onedl-mmcv==2.3.6', 'onedl-mmsegmentation==1.4.2', 'onedl-mmpretrain==1.3.6')
+# The packages that the maintained ones above stem from, with the last numpy 1. Their registry reads pkg_resources, which later
+# setuptools do not have; OpenCV from 4.12 on asks for numpy 2; mmpretrain needs the last two at import without saying so.
+UPSTREAM = ('mmengine==0.10.7', 'mmcv-lite==2.1.0', 'mmsegmentation==1.2.2', 'mmpretrain==1.2.0', 'numpy==1.26.4', 'setuptools<81',
+            'opencv-python<4.12', 'ftfy', 'regex')
 TORCHVISION = ('torchvision==0.28.0',)
 # Verbose, so that the log shows why compiled operators could not be built; with the setuptools that torch requires.
 PACKAGE = ('-v', '--no-build-isolation', '-e', f'{ROOT}[dev,docs,lint]')
@@ -28,8 +33,8 @@ LAST_LINES = 15
 class Environment:
     """A virtual environment with a stamp for each finished step."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, upstream: bool = False) -> None:
+        self.path, self.upstream = path, upstream
         self.python = path / ('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
         self.steps = path / '.steps'
         self.unfinished = self.steps / 'unfinished'
@@ -91,7 +96,17 @@ def install_torch(env: Environment) -> None:
 
 def install_toolkits(env: Environment) -> None:
     """mmengine, mmcv, mmsegmentation and mmpretrain."""
-    env.pip(*TOOLKITS)
+    env.pip(*(UPSTREAM if env.upstream else TOOLKITS))
+    if env.upstream:
+        env.write(env.constraints, env.constraints.read_text() + 'numpy<2\n')
+        add_start_up_module(env, 'mmcv_lite')
+
+
+def add_start_up_module(env: Environment, name: str) -> None:
+    """Makes the environment import a module of this folder whenever its Python starts."""
+    site = Path(env.query('import sysconfig; print(sysconfig.get_path("purelib"))'))
+    shutil.copy(Path(__file__).with_name(f'{name}.py'), site / f'{name}.py')
+    (site / f'{name}.pth').write_text(f'import {name}\n')
 
 
 def install_torchvision(env: Environment) -> None:
@@ -100,9 +115,7 @@ def install_torchvision(env: Environment) -> None:
         cpu_only = env.query('import torch; print(torch.version.cuda)') == 'None'
         env.pip(*(('--no-deps',) if cpu_only else ()), *TORCHVISION)
     if env.query('import torchvision') is None:
-        site = Path(env.query('import sysconfig; print(sysconfig.get_path("purelib"))'))
-        shutil.copy(Path(__file__).with_name('torchvision_cpu.py'), site / 'torchvision_cpu.py')
-        (site / 'torchvision_cpu.pth').write_text('import torchvision_cpu\n')
+        add_start_up_module(env, 'torchvision_cpu')
         env.call(env.python, '-c', 'import torchvision')
 
 
@@ -125,7 +138,7 @@ def build(env: Environment) -> None:
     steps = (
         ('virtual environment', create, ''),
         ('torch', install_torch, TORCH),
-        ('toolkits', install_toolkits, TOOLKITS),
+        ('toolkits', install_toolkits, UPSTREAM if env.upstream else TOOLKITS),
         ('torchvision', install_torchvision, TORCHVISION),
         ('dht_mm', install_package, package_key()),
     )
@@ -148,7 +161,9 @@ def build(env: Environment) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description='Create or complete the environment of make test and make demo.')
     parser.add_argument('venv', type=Path, help='folder of the environment')
-    env = Environment(parser.parse_args().venv.absolute())
+    parser.add_argument('--stack', choices=['onedl', 'upstream'], default='onedl', help='which family of toolkits')
+    arguments = parser.parse_args()
+    env = Environment(arguments.venv.absolute(), arguments.stack == 'upstream')
     if sys.version_info < (3, 10):
         raise SystemExit(f'Python 3.10 or newer is needed, this is {sys.version.split()[0]}')
     try:

@@ -45,8 +45,8 @@ def grid_edges(batch: int, height: int, width: int, device: torch.device) -> tup
 
 
 def num_levels(num_pixels: int) -> int:
-    """``ceil(log2(sqrt(N)))`` in integers."""
-    return ((num_pixels - 1).bit_length() + 1) // 2
+    """``ceil(log2(sqrt(N)))``, by comparisons, so that a graph of changing N holds while the result is the same."""
+    return sum(1 for level in range(16) if 4**level < num_pixels)
 
 
 def self_weight(variance: Tensor, size: Tensor, box: Tensor, slope: Tensor, bias: Tensor, compactness: float) -> Tensor:

@@ -12,10 +12,10 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
                   patch_size: int) -> tuple[Tensor, Tensor]:
     """See :func:`dht_mm.ops.region_pixels`."""
     total, channels = len(bbox), image.shape[1]
+    owner = packed_labels(labels, offsets).flatten()
     if shift is not None:
         image = image + paint(shift, labels, offsets)
     pixels = image.movedim(1, -1).reshape(-1, channels)
-    owner = packed_labels(labels, offsets).flatten()
     row = torch.arange(total, device=bbox.device)[:, None, None]
     samples = image.new_zeros(total * patch_size**2, channels)
     mask = image.new_zeros(total, patch_size, patch_size)
@@ -54,10 +54,17 @@ def _taps(labels: Tensor, offsets: Tensor, bbox: Tensor, patch_size: int, dtype:
     """Of each of the four pixels around a point, its index in the batch and its weight, both ``[R, patch_size, patch_size]``."""
     height, width = labels.shape[1:]
     first = (image_of_rows(offsets, len(bbox)) * (height * width))[:, None, None]
-    ys, xs = (axis_samples(bbox[:, axis], bbox[:, axis + 2], patch_size, dtype) for axis in (0, 1))
+    ys, xs = (axis_samples(*_within(bbox[:, axis], bbox[:, axis + 2], side), patch_size, dtype)
+              for axis, side in enumerate((height, width)))
     for y, y_weight in ys:
         for x, x_weight in xs:
             yield first + y[:, :, None] * width + x[:, None, :], y_weight[:, :, None] * x_weight[:, None, :]
+
+
+def _within(low: Tensor, high: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Ends of boxes, moved into the image where they are not."""
+    low, high = low.clamp(0, side - 1), high.clamp(0, side - 1)
+    return low, high.maximum(low)
 
 
 def axis_samples(low: Tensor, high: Tensor, count: int, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], ...]:

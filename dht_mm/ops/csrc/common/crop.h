@@ -28,7 +28,7 @@ struct Region {
 inline Crop crop_of(const Tensor& labels, const Tensor& offsets, const Tensor& bbox, int64_t channels, int64_t points) {
   const Regions regions = regions_of(labels, offsets, bbox.size(0));
   const int64_t longest = regions.height > regions.width ? regions.height : regions.width;
-  STD_TORCH_CHECK(points <= INT32_MAX / (longest + 1), "patch_size must be below 2^31 / the image's side, got ", points);
+  require(points <= INT32_MAX / (longest + 1), "patch_size must be below 2^31 / the image's side, got ", points);
   return {regions, data<Box>(bbox), static_cast<int32_t>(channels), static_cast<int32_t>(points)};
 }
 

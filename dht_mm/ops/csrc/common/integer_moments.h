@@ -16,7 +16,7 @@ inline PatchShape patch_shape(const Tensor& image, int64_t stride) {
   const int32_t channels = static_cast<int32_t>(image.size(1)), height = static_cast<int32_t>(image.size(2));
   const int32_t width = static_cast<int32_t>(image.size(3)), side = static_cast<int32_t>(stride);
   const int64_t of_image = int64_t(height / side) * (width / side), patches = image.size(0) * of_image;
-  STD_TORCH_CHECK(patches <= INT32_MAX, "the batch is too large, it has ", patches, " patches");
+  require(patches <= INT32_MAX, "the batch is too large, it has ", patches, " patches");
   return {channels, height, width, side, side * side, channels * side * side, static_cast<uint32_t>(width / side),
           static_cast<uint32_t>(of_image), static_cast<uint32_t>(patches)};
 }

@@ -15,9 +15,9 @@ struct ProjectionSize {
 
 inline ProjectionSize projection_size(const Tensor& image, int64_t channels) {
   const int64_t height = image.size(2), width = image.size(3), cells = image.size(0) * ((height + 3) / 4) * ((width + 3) / 4);
-  STD_TORCH_CHECK(height <= kLargestSide && width <= kLargestSide, "the sides of an image must be up to ", kLargestSide, ", got ", height,
+  require(height <= kLargestSide && width <= kLargestSide, "the sides of an image must be up to ", kLargestSide, ", got ", height,
                   " x ", width);
-  STD_TORCH_CHECK(cells <= INT32_MAX, "the batch is too large, it has ", cells, " cells of 4 x 4 pixels");
+  require(cells <= INT32_MAX, "the batch is too large, it has ", cells, " cells of 4 x 4 pixels");
   return {static_cast<int32_t>(image.size(0)), static_cast<int32_t>(image.size(1)), static_cast<int32_t>(height), static_cast<int32_t>(width),
           static_cast<int32_t>(channels), static_cast<int32_t>((height + 3) / 4), static_cast<int32_t>((width + 3) / 4)};
 }

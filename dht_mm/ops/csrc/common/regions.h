@@ -15,7 +15,7 @@ struct Regions {
 
 inline Regions regions_of(const Tensor& labels, const Tensor& offsets, int64_t total) {
   const int64_t height = labels.size(1), width = labels.size(2);
-  STD_TORCH_CHECK(height > 0 && width > 0 && height <= INT32_MAX / width, "labels must have 1 to 2^31 - 1 pixels an image, got ",
+  require(height > 0 && width > 0 && height <= INT32_MAX / width, "labels must have 1 to 2^31 - 1 pixels an image, got ",
                   height, " x ", width);
   return {data<int32_t>(labels), data<int32_t>(offsets), static_cast<int32_t>(labels.size(0)), static_cast<int32_t>(height),
           static_cast<int32_t>(width), height * width, total};
@@ -34,6 +34,6 @@ DHT_HD int32_t image_of(const Regions& regions, int64_t row) {
   return low;
 }
 
-DHT_HD int64_t num_regions(const Regions& regions, int64_t image) { return regions.offsets[image + 1] - regions.offsets[image]; }
+DHT_HD int64_t num_regions(const Regions& regions, int64_t image) { return int64_t{regions.offsets[image + 1]} - regions.offsets[image]; }
 
 }  // namespace dht

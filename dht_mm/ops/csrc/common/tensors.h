@@ -9,12 +9,23 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <sstream>
+#include <stdexcept>
 #include <vector>
 
 namespace dht {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+// Refuses what a caller handed over, in words for the caller: Python raises them as a ValueError, without a place in our sources.
+template <class... Parts>
+void require(bool condition, const Parts&... parts) {
+  if (condition) return;
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::invalid_argument(message.str());
+}
 
 inline int32_t dtype_code(ScalarType dtype) {
   switch (dtype) {

@@ -23,10 +23,10 @@ inline void check_rows(const Regions& regions) {
   for (int64_t image = 0; image < regions.batch; ++image) {
     const int32_t* labels = regions.labels + image * regions.num_pixels;
     const uint32_t largest = largest_of(reinterpret_cast<const uint32_t*>(labels), regions.num_pixels, ~0u);
-    STD_TORCH_CHECK(regions.offsets[image] >= 0 && largest < num_regions(regions, image),
+    require(regions.offsets[image] >= 0 && largest < num_regions(regions, image),
                     "labels must be in the range that offsets gives their image, image ", image, " is not");
   }
-  STD_TORCH_CHECK(regions.offsets[regions.batch] <= regions.total, "offsets must end at the number of regions ", regions.total, ", got ",
+  require(regions.offsets[regions.batch] <= regions.total, "offsets must end at the number of regions ", regions.total, ", got ",
                   regions.offsets[regions.batch]);
 }
 

@@ -6,17 +6,24 @@
 
 namespace dht {
 
+static void check_parents(const Tensor& parent, int64_t first, int64_t last, int64_t total) {
+  for (int64_t row = first; row < last; ++row) {
+    const int64_t to = data<int32_t>(parent)[row];
+    require(to >= 0 && to < total, "parent must be in [0, ", total, "), got ", to);
+  }
+}
+
 std::tuple<Tensor, Tensor, Tensor> unite_regions_cpu(const Tensor& labels, const Tensor& offsets, const Tensor& size, const Tensor& bbox,
                                                      const Tensor& parent, const Tensor& merged_offsets, int64_t total) {
   const Regions regions = regions_of(labels, offsets, size.size(0));
   check_rows(regions);
+  check_parents(parent, 0, regions.total, total);
   const Tensor merged = empty_on(labels, {regions.batch, regions.height, regions.width}, ScalarType::Int);
   const Tensor merged_size = torch::stable::new_zeros(size, {total}), merged_box = empty_on(bbox, {total, 4}, ScalarType::Int);
   const Box nowhere{INT32_MAX, INT32_MAX, -1, -1};
   std::fill_n(mutable_data<Box>(merged_box), total, nowhere);
   for (int64_t row = 0; row < regions.total; ++row) {
     const int64_t to = data<int32_t>(parent)[row];
-    STD_TORCH_CHECK(to >= 0 && to < total, "parent must be in [0, ", total, "), got ", to);
     mutable_data<int32_t>(merged_size)[to] += data<int32_t>(size)[row];
     mutable_data<Box>(merged_box)[to] = unite(mutable_data<Box>(merged_box)[to], data<Box>(bbox)[row]);
   }
@@ -39,6 +46,9 @@ Tensor united_mean_cpu(const Tensor& mean, const Tensor& offsets, const Tensor& 
   std::vector<int64_t> sums(united_size.size(0) * channels);
   for (int64_t image = 0; image + 1 < offsets.size(0); ++image) {
     const int64_t first = start[image], last = start[image + 1];
+    require(0 <= first && first <= last && last <= mean.size(0), "offsets must rise from 0 to the number of regions ", mean.size(0),
+            ", got ", first, " and ", last);
+    check_parents(parent, first, last, united_size.size(0));
     const FixedPoint units = fixed_point(largest_magnitude(value + first * channels, (last - first) * channels), num_pixels);
     for (int64_t i = first * channels; i < last * channels; ++i) {
       int64_t& sum = sums[to[i / channels] * channels + i % channels];
