@@ -39,9 +39,9 @@ class DHTTokenizer(BaseModule):
         norm_eval: Whether batch norm uses its running statistics in training too.
         capacity: Regions of a whole batch that there is room for before the token budget, for CUDA graphs and export: no shape then
             depends on how many regions there are, and nothing waits for a GPU, in training and evaluation. The partition's packed fields
-            have this many rows, or those of a hard budget if that is less; the other budgets can't be had with it. Rows that no region needs
-            are zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not finite,
-            ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then NaN, so that no step of an
+            have this many rows, or those of a hard budget if that is less; the other budgets can't be had with it. Rows that no region
+            needs are zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not
+            finite, ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then NaN, so that no step of an
             optimiser can take them for a result.
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01')``, which comes
             with the package, as does ``tokenizer_c001`` for compactness 0.01. Or a file.
