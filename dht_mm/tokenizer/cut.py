@@ -54,10 +54,10 @@ def _coarsest(images: list[Tensor], starts: list[int], least: int, batch: int) -
 
 def _nodes_of_pixels(hierarchy: Hierarchy, starts: list[int], images: list[Tensor], level: Tensor) -> Tensor:
     """Node of the image's level above each pixel, ``[BHW]`` int32: from the coarsest level down, nodes below it ask their parents."""
-    above = None
+    above = hierarchy.parent.new_empty(0)
     for height in reversed(range(len(images))):
         own = torch.arange(starts[height], starts[height + 1], device=level.device, dtype=torch.int32)
-        if above is not None:
+        if height + 1 < len(images):
             parent = hierarchy.parent[starts[height]:starts[height + 1]].long() - starts[height + 1]
             own = torch.where(level[images[height]] > height, above[parent], own)
         above = own
