@@ -14,7 +14,7 @@ class Forest(Protocol):
         labels: ``[B, H, W]`` int, region of each pixel.
         node: ``[R]`` int, selected node of each region.
         parent: ``[n]`` int, node of the next level.
-        level_starts: ``[L + 3]`` int64 on the CPU: first node of the pixels, of each of L levels, of the whole images, and their end.
+        level_starts: ``[L + 3]`` int64: first node of the pixels, of each of L levels, of the whole images, and their end.
     """
 
     labels: Tensor
@@ -52,4 +52,4 @@ def level_labels(hierarchy: Forest, level: int) -> np.ndarray:
 
 def selected_levels(hierarchy: Forest) -> np.ndarray:
     """``[R]`` int64, the level that each region was selected from: 0 for a pixel, L + 1 for a whole image."""
-    return np.searchsorted(hierarchy.level_starts.numpy(), hierarchy.node.cpu().numpy(), side='right') - 1
+    return np.searchsorted(hierarchy.level_starts.cpu().numpy(), hierarchy.node.cpu().numpy(), side='right') - 1

@@ -29,7 +29,7 @@ def test_regions_lie_in_a_region_of_the_level_they_were_selected_from(hierarchy)
     packed = (hierarchy.labels.cpu() + hierarchy.offsets[:-1].cpu()[:, None, None]).numpy()
     chosen = selected_levels(hierarchy)
     assert chosen.shape == (packed.max() + 1,) and len(np.unique(chosen)) > 1
-    nodes, starts = hierarchy.node.cpu().numpy(), hierarchy.level_starts.numpy()
+    nodes, starts = hierarchy.node.cpu().numpy(), hierarchy.level_starts.cpu().numpy()
     for region, level in enumerate(chosen):
         inside = level_labels(hierarchy, level)[packed == region]
         assert (inside == nodes[region] - starts[level]).all()

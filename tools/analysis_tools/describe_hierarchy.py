@@ -21,7 +21,7 @@ from mmengine.utils import track_iter_progress
 
 from dht_mm.ops import Hierarchy
 from dht_mm.tokenizer import DHTTokenizer
-from dht_mm.visualization import atomic_file, read_image
+from dht_mm.visualization import atomic_file, read_image, selected_levels
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from annotated_images import find_images  # noqa: E402
@@ -60,10 +60,10 @@ def levels_of(hierarchy: Hierarchy) -> list[Level]:
     starts, num_pixels = hierarchy.level_starts.tolist(), hierarchy.labels.numel()
     pixels = np.full(num_pixels, -num_pixels**0.5)  # the score of a pixel is set, not measured
     scores = np.concatenate([pixels, hierarchy.node_score.cpu().numpy()])
-    node, size = hierarchy.node.cpu().numpy(), hierarchy.size.cpu().numpy()
+    node, size, selected = hierarchy.node.cpu().numpy(), hierarchy.size.cpu().numpy(), selected_levels(hierarchy)
     levels = []
     for number, (start, stop) in enumerate(zip(starts, starts[1:], strict=False)):
-        own = (start <= node) & (node < stop)
+        own = selected == number
         name = 'image' if number == len(starts) - 2 else str(number)
         levels.append(Level(name, scores[start:stop], scores[node[own]], size[own].sum() / num_pixels))
     return levels
