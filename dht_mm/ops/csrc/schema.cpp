@@ -37,6 +37,9 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
   m.def(
       "soft_merge(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, int? seed, int kernel) "
       "-> (Tensor, Tensor)");
+  m.def(
+      "cut_regions(Tensor labels, Tensor offsets, int total_regions, int grid_y, int grid_x, int rows) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("hard_merge(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)");
   m.def(
       "unite_regions(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets, int total) "
