@@ -59,3 +59,18 @@ def golden(shared: Path, published: dict[str, Tensor]) -> Callable[[str], Golden
         return read[name]
 
     return load
+
+
+@pytest.fixture(scope='session')
+def images(golden: Callable) -> Tensor:
+    """Pieces of two photos and one colour."""
+    photos = [golden(name).image[0, :, 20:66, 30:81] for name in ('cityhydrant_128x128_aicc_cmp0.1', 'toys_128x128_cic_cmp0.01')]
+    return torch.stack([*photos, torch.zeros_like(photos[0])])
+
+
+@pytest.fixture
+def model(published: dict[str, Tensor]) -> DHTTokenizer:
+    """The published tokenizer, whose batch norm stays in evaluation in training too."""
+    model = DHTTokenizer(compactness=0.01, norm_eval=True).eval()
+    model.load_state_dict(published)
+    return model
