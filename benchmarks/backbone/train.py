@@ -81,7 +81,7 @@ def row_of(arch: str, kind: Kind, images: Tensor, args: argparse.Namespace) -> d
     return dict(
         model=f'dHT-{arch}/16', blocks=str(kind), tokens=tokens, step_ms=times['ours'],
         tokenizer_ms=times['ours'] - times['given'], tokenizer_share=1 - times['given'] / times['ours'],
-        plain_tokens=plain_tokens(args), plain_step_ms=times['plain'], ratio=times['ours'] / times['plain'],
+        plain_tokens=plain_tokens(args.size), plain_step_ms=times['plain'], ratio=times['ours'] / times['plain'],
         memory_mib=memory['ours'], plain_memory_mib=memory['plain'],
         memory_ratio=memory['ours'] / memory['plain'] if memory['plain'] else None)
 

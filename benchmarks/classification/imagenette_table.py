@@ -12,7 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'experiments'))
+BENCHMARKS = Path(__file__).resolve().parents[1]
+sys.path += [str(BENCHMARKS), str(BENCHMARKS / 'experiments')]
+from results_file import update_result  # noqa: E402
 from variants import parse_variant  # noqa: E402
 
 
@@ -55,11 +57,7 @@ def runs_of(rows: list[dict]) -> tuple[list[str], dict[str, list[list[float]]]]:
 def main() -> None:
     args = parse_args()
     columns, runs = runs_of([row for file in args.files for row in json.loads(file.read_text())['rows']])
-    result = json.loads(args.into.read_text())
-    result.pop('rows', None)
-    lines = [f'  {json.dumps(key)}: {json.dumps(value)},' for key, value in (result | dict(columns=columns)).items() if key != 'runs']
-    each = ',\n'.join(f'    {json.dumps(name)}: {json.dumps(figures)}' for name, figures in runs.items())
-    args.into.write_text('\n'.join(['{', *lines, '  "runs": {', each, '  }', '}']) + '\n')
+    update_result(args.into, columns, runs=runs)
 
 
 if __name__ == '__main__':
