@@ -33,6 +33,8 @@ def run_tiny(script: str, tmp_path: Path, *options: str) -> list[dict]:
 def test_training(tmp_path: Path):
     rows = run_tiny('train.py', tmp_path, '--tokens', '5', '--eager-only', '--graph')
     assert [row['blocks'] for row in rows] == ['eager', 'eager + graph']
+    rows += run_tiny('train.py', tmp_path, '--tokens', '5', '--eager-only', '--frozen')
+    assert [row['tokenizer'] for row in rows] == ['trained', 'trained', 'frozen']
     for row in rows:
         assert row['plain_tokens'] == 5 and abs(row['tokens'] - 5) <= 1
         assert row['ratio'] == pytest.approx(row['step_ms'] / row['plain_step_ms']) and row['memory_mib'] is None
