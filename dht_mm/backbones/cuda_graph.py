@@ -35,7 +35,7 @@ class CUDAGraphs:
     def __call__(self, function: Callable[[Tensor], object], module: nn.Module, images: Tensor) -> object:
         """``function(images)``, which may read the parameters and buffers of ``module``.
 
-        Its result is a new one each time, a tree of tensors. A backward must follow before the next forward of the same kind.
+        Its result is a new one each time, a tree of tensors and None. A backward must follow before the next forward of the same kind.
         """
         if not images.is_cuda or images.requires_grad or _is_recorded():
             return function(images)
@@ -69,7 +69,8 @@ class _Graph:
 
     def __call__(self, images: Tensor) -> object:
         outputs = _Replay.apply(self, images, *self.inputs) if self.inputs else self.forward(images)
-        return tree_unflatten([*outputs], self.form)
+        given = iter(outputs)
+        return tree_unflatten([next(given) if there else None for there in self.there], self.form)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Replay the forward; copies of its outputs."""
@@ -121,8 +122,9 @@ class _Graph:
     def _run(self, function: Callable[[Tensor], object]) -> list[Tensor]:
         # A graph must not read weights that autocast has cast before it, outside.
         with torch.autocast('cuda', torch.get_autocast_dtype('cuda'), torch.is_autocast_enabled('cuda'), cache_enabled=False):
-            outputs, self.form = tree_flatten(function(self.images))
-        return outputs
+            leaves, self.form = tree_flatten(function(self.images))
+        self.there = [leaf is not None for leaf in leaves]  # optional fields can be empty
+        return [leaf for leaf in leaves if leaf is not None]
 
     def _gradients(self, outputs: list[Tensor], output_grads: list[Tensor]) -> list[Tensor | None]:
         outputs = [output for output in outputs if output.requires_grad]

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from normalized import normalize
 from torch import Tensor
 
 from dht_mm.converters import convert_tokenizer
 from dht_mm.tokenizer import DHTTokenizer
-
-MEAN, STD = torch.tensor([[[0.485]], [[0.456]], [[0.406]]]), torch.tensor([[[0.229]], [[0.224]], [[0.225]]])
 
 
 @dataclass
@@ -34,11 +33,6 @@ class Golden:
 
     def tensor(self, name: str) -> Tensor:
         return torch.from_numpy(self.arrays[name])
-
-
-def normalize(image: np.ndarray) -> Tensor:
-    """``[H, W, 3]`` uint8 to ``[1, 3, H, W]`` float32 with ImageNet's mean and deviation."""
-    return ((torch.from_numpy(image).movedim(2, 0).float() / 255 - MEAN) / STD)[None]
 
 
 @pytest.fixture(scope='session')
