@@ -37,7 +37,7 @@ def title(name: str) -> str:
 
 
 def runs_of(rows: list[dict]) -> tuple[list[str], dict[str, list[list[float]]]]:
-    """Columns, and the figures of every seed by the variant's title, in the order of the rows.
+    """Columns, and the figures of every seed by the variant's title, the plain ViT's first.
 
     Raises:
         SystemExit: A variant and a seed come twice, or the curves have other points.
@@ -48,8 +48,9 @@ def runs_of(rows: list[dict]) -> tuple[list[str], dict[str, list[list[float]]]]:
     if len(epochs) != 1:
         raise SystemExit(f'files must have the same points of the curve in every run, but have {sorted(epochs)}')
     runs: dict[str, list[list[float]]] = {}
-    for row in sorted(rows, key=lambda row: row['seed']):
-        runs.setdefault(title(row['variant']), []).append([round(value, 2) for value in (*(point[1] for point in row['curve']), row['knn'])])
+    for row in sorted(rows, key=lambda row: (row['variant'] != 'plain', row['variant'], row['seed'])):
+        figures = [*(point[1] for point in row['curve']), row['knn']]
+        runs.setdefault(title(row['variant']), []).append([round(value, 2) for value in figures])
     first, *others = epochs.pop()
     return ['', 'seeds', f'{first} epochs', *map(str, others), f'20-NN at {(first, *others)[-1]}'], runs
 

@@ -14,9 +14,9 @@ from .scaling import LayerScale
 def half_weights(blocks: Sequence[Block]) -> Iterator[None]:
     """Let linear maps hold the weights that autocast and layer scale would make of them, where autocast is on and gradients are off.
 
-    Autocast casts each weight where it is used, in the line of kernels that wait for one another: with layer scale that is a fifth of the
-    launches of a block. Here a GPU casts them on a stream of their own, from the beginning on, and the first block waits for it. The
-    outputs of blocks are the same bits. The blocks are changed meanwhile, so nothing else may use them.
+    Autocast casts each weight where it is used, in the line of kernels that wait for one another. Here a GPU casts them on a stream of
+    their own, from the beginning on, and the first block waits for it. The outputs of blocks are the same bits. The blocks are changed
+    meanwhile, so nothing else may use them. Maps that something else than ``nn.Linear`` makes the weights of are left as they are.
 
     Args:
         blocks: Blocks in their order.
@@ -28,8 +28,7 @@ def half_weights(blocks: Sequence[Block]) -> Iterator[None]:
     dtype = torch.get_autocast_dtype(device)
     factors = _folded_scales(blocks) if dtype != torch.float16 else {}  # which has no room for their product, see scaled_linear
     held = [(linear._parameters, name, weight, factors.get(linear)) for block in blocks for linear in block.modules()
-            if type(linear) is nn.Linear for name, weight in linear._parameters.items()
-            if weight is not None and weight.dtype == torch.float32]
+            if _is_plain(linear) for name, weight in linear._parameters.items() if weight is not None]
     halves = [nn.Parameter(torch.empty_like(weight, dtype=dtype), requires_grad=False) for _, _, weight, _ in held]
     scales = [(block, name) for block in blocks for name in ('ls1', 'ls2') if block._modules[name] in factors.values()]
     kept = [block._modules[name] for block, name in scales]
@@ -50,7 +49,13 @@ def half_weights(blocks: Sequence[Block]) -> Iterator[None]:
 def _folded_scales(blocks: Sequence[Block]) -> dict[nn.Module, LayerScale]:
     """The layer scales that multiply weights, by the linear map before them."""
     pairs = [pair for block in blocks for pair in ((block.attn.proj, block.ls1), (block.mlp.fc2, block.ls2))]
-    return {linear: scale for linear, scale in pairs if type(linear) is nn.Linear and isinstance(scale, LayerScale)}
+    return {linear: scale for linear, scale in pairs if _is_plain(linear) and isinstance(scale, LayerScale)}
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether it is a linear map whose weights are its own, in float32."""
+    own = type(module) is nn.Linear and module._parameters.keys() == {'weight', 'bias'}
+    return own and all(weight.dtype == torch.float32 for weight in module.parameters())
 
 
 def _cast(weights: Sequence[tuple[Tensor, LayerScale | None]], halves: Sequence[Tensor]) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from dht_mm.encoder import Encoder, LayerScale, half_weights
 
@@ -42,6 +43,19 @@ def test_the_same_bits_and_the_same_weights_after(device: str, options: dict, dt
         assert isinstance(encoder.blocks[0].ls1, LayerScale) == (dtype == torch.float16 and 'layer_scale_init_value' not in options)
         assert encoder.blocks[0].norm1.weight.dtype == torch.float32
     assert torch.equal(found, expected) and tensors(encoder) == before
+
+
+@torch.no_grad()
+def test_maps_of_another_dtype_or_with_made_up_weights_are_left_alone(device: str):
+    encoder = make_encoder(device)
+    prune.l1_unstructured(encoder.blocks[0].attn.proj, 'weight', 0.5)
+    encoder.blocks[1].mlp.fc2.bfloat16()
+    expected, before = run(encoder, device, torch.bfloat16), tensors(encoder)
+    with torch.autocast(device, torch.bfloat16), half_weights(encoder.blocks):
+        assert torch.equal(run(encoder, device, torch.bfloat16), expected)
+        assert isinstance(encoder.blocks[0].ls1, LayerScale) and isinstance(encoder.blocks[1].ls2, LayerScale)
+        assert isinstance(encoder.blocks[0].ls2, nn.Identity)
+    assert tensors(encoder) == before
 
 
 def test_nothing_changes_with_gradients_or_without_autocast(device: str):
