@@ -1,7 +1,7 @@
 """A module's forward and backward as CUDA graphs: recorded once for each kind of input, then replayed with one launch each."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,18 @@ class CUDAGraphs:
     and autocast. Copies and pickles of this object are empty, so that a module with graphs can be copied. Where graphs cannot be
     recorded, the module runs as it would without: on a CPU, for images that want a gradient, within another recording, traced, and after
     the first 8 kinds.
+
+    Args:
+        within: Gives a context for the recordings of a module; a function that can be pickled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, within: Callable[[nn.Module], AbstractContextManager] = nullcontext) -> None:
+        self._within = within
         self._addresses: list[int] = []
         self._graphs: dict[tuple, _Graph] = {}
 
     def __reduce__(self) -> tuple:
-        return CUDAGraphs, ()
+        return CUDAGraphs, (self._within,)
 
     def __call__(self, function: Callable[[Tensor], object], module: nn.Module, images: Tensor) -> object:
         """``function(images)``, which may read the parameters and buffers of ``module``.
@@ -43,8 +47,12 @@ class CUDAGraphs:
         if kind not in self._graphs:
             if len(self._graphs) == MOST_GRAPHS:
                 return function(images)
-            self._graphs[kind] = _Graph(function, module, images)
+            self._graphs[kind] = _Graph(lambda batch: self._run(function, module, batch), module, images)
         return self._graphs[kind](images)
+
+    def _run(self, function: Callable[[Tensor], object], module: nn.Module, images: Tensor) -> object:
+        with self._within(module):
+            return function(images)
 
 
 class _Graph:
