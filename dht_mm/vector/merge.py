@@ -9,8 +9,8 @@ def merge_regions(image: np.ndarray, labels: Regions, count: int) -> np.ndarray:
     """Merge neighbouring regions until ``count`` are left (Ward, Hierarchical Grouping to Optimize an Objective Function, 1963).
 
     The cost of a merge is what it adds to the squared error of painting each region in its mean colour. Rounds, in each of which all
-    pairs merge that are the cheapest to each other, build a tree of merges; of these the cheapest are made. That comes as near to the
-    image as always merging the cheapest pair of all, without a queue. Ties go to the pair that comes first.
+    pairs merge that are the cheapest to each other, build a tree of merges; of these the cheapest are made. That comes nearly as
+    close to the image as always merging the cheapest pair of all, without a queue. Ties go to the pair that comes first.
 
     Args:
         image: ``[H, W, C]`` numbers.

@@ -55,7 +55,7 @@ def test_a_dear_pair_waits_for_cheap_ones_elsewhere():
 
 
 @pytest.mark.parametrize('count', [20, 5])
-def test_as_good_as_a_strict_queue(count: int):
+def test_nearly_as_good_as_a_strict_queue(count: int):
     random = np.random.default_rng(count)
     errors = []
     for _ in range(3):
@@ -63,7 +63,7 @@ def test_as_good_as_a_strict_queue(count: int):
         labels = np.arange(image[..., 0].size).reshape(image.shape[:2])
         errors.append([squared_error(image.astype(float), merge(image, labels, count)) for merge in (merge_regions, strict_queue)])
     found, expected = np.sum(errors, 0)
-    assert found <= 1.01 * expected
+    assert found <= 1.03 * expected
 
 
 @settings(max_examples=30, deadline=None)
