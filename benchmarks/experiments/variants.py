@@ -3,10 +3,10 @@
 import re
 from typing import NamedTuple
 
-PARTITIONS = ('plain', 'grid', 'hard', 'spread', 'soft')
+PARTITIONS = ('plain', 'grid', 'quad', 'hard', 'exact', 'spread', 'snap', 'quadsnap', 'soft')
 CONTENTS = ('window', 'zoom', 'box', 'cells')
 EXTRAS = ('mask', 'stats', 'fine', 'gradient')
-DECODES = ('paint', 'mix', 'sub', 'pixel', 'bilinear', 'blend')
+DECODES = ('paint', 'mix', 'sub', 'pixel', 'texture', 'relative', 'hidden', 'deep', 'bilinear', 'blend')
 FORM = 'PARTITION[NUMBER][:CONTENT[NUMBER][+EXTRA...]][:DECODE[NUMBER][+DECODE...]][:e2e]'
 
 
@@ -16,12 +16,13 @@ class Variant(NamedTuple):
     Attributes:
         partition: What makes the tokens' regions: ``plain`` patches without a partition; ``grid``, the same patches as a partition;
             ``hard``, dHT with a hard budget; ``soft``, with the paper's budget; ``spread``, with the hard budget of even sizes
-            (NUMBER: how even).
+            (NUMBER: how even); ``quad``, squares of a quadtree; ``snap`` and ``quadsnap``, cells of the grid and of the quadtree whose
+            borders follow those of dHT's regions (NUMBER: weight of place against colour), where a token sees all of its cell.
         content: What a token sees: ``window`` of a patch's size; ``zoom``, one of half or twice the side where the region is small or
             large; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the mean of the patches that the region covers.
         extras: What is added to it: ``mask``, the region's form in the window; ``stats`` of its pixels; ``fine``, the window at twice
             the resolution; ``gradient``, the paper's gradient features.
-        decodes: From tokens to pixels, in segmentation.
+        decodes: From tokens to pixels, in segmentation; ``deep``: they read the tokens of three blocks.
         numbers: The numbers of partition, content and decodes by name.
         end_to_end: Whether the tokenizer is trained.
     """
