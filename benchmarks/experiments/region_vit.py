@@ -46,7 +46,8 @@ class RegionViT(nn.Module):
         super().__init__()
         self.variant, self.grid, self.backbone = variant, grid, backbone
         depth = len(backbone.encoder.blocks)
-        self.layers = tuple(-(-depth * third // 3) - 1 for third in (1, 2, 3)) if 'deep' in variant.decodes else (depth - 1,)
+        several = {'deep', 'upernet'} & set(variant.decodes)
+        self.layers = tuple(-(-depth * part // 4) - 1 for part in (1, 2, 3, 4)) if several else (depth - 1,)  # UPerNet's for 12 blocks
         backbone.tokenizer.requires_grad_(variant.end_to_end)
         self.content = Content(variant, grid, backbone.patch_size, backbone.embed_dims, from_zero)
 
@@ -75,7 +76,7 @@ class RegionViT(nn.Module):
         with torch.no_grad():
             tokenizer = self.backbone.tokenizer
             seen = tokenizer.cells(images) if isinstance(tokenizer, SnappedTokenizer) else partition
-            windows = find_windows(seen, self.grid, self.backbone.patch_size, self.variant.content == 'zoom')
+            windows = find_windows(seen, self.grid, self.backbone.patch_size, self.variant.content)
         return Scene(images, partition, windows), shift
 
     def _plain(self, images: Tensor) -> tuple[Tensor, Tensor]:

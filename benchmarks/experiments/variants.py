@@ -4,9 +4,9 @@ import re
 from typing import NamedTuple
 
 PARTITIONS = ('plain', 'grid', 'quad', 'hard', 'exact', 'spread', 'snap', 'quadsnap', 'soft')
-CONTENTS = ('window', 'zoom', 'box', 'cells')
-EXTRAS = ('mask', 'stats', 'fine', 'gradient')
-DECODES = ('paint', 'mix', 'sub', 'pixel', 'texture', 'relative', 'hidden', 'deep', 'bilinear', 'blend')
+CONTENTS = ('window', 'zoom', 'fit', 'box', 'cells')
+EXTRAS = ('mask', 'stats', 'fine', 'whole', 'gradient')
+DECODES = ('paint', 'mix', 'sub', 'pixel', 'texture', 'relative', 'hidden', 'deep', 'bilinear', 'blend', 'upernet')
 FORM = 'PARTITION[NUMBER][:CONTENT[NUMBER][+EXTRA...]][:DECODE[NUMBER][+DECODE...]][:e2e]'
 
 
@@ -19,10 +19,10 @@ class Variant(NamedTuple):
             (NUMBER: how even); ``quad``, squares of a quadtree; ``snap`` and ``quadsnap``, cells of the grid and of the quadtree whose
             borders follow those of dHT's regions (NUMBER: weight of place against colour), where a token sees all of its cell.
         content: What a token sees: ``window`` of a patch's size; ``zoom``, one of half or twice the side where the region is small or
-            large; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the mean of the patches that the region covers.
+            large; ``fit``, one of about the size of the region's box; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the mean of the patches that the region covers.
         extras: What is added to it: ``mask``, the region's form in the window; ``stats`` of its pixels; ``fine``, the window at twice
-            the resolution; ``gradient``, the paper's gradient features.
-        decodes: From tokens to pixels, in segmentation; ``deep``: they read the tokens of three blocks.
+            the resolution; ``whole``, the mean of the patches that the region covers; ``gradient``, the paper's gradient features.
+        decodes: From tokens to pixels, in segmentation; ``deep`` and ``upernet`` read the tokens of four blocks.
         numbers: The numbers of partition, content and decodes by name.
         end_to_end: Whether the tokenizer is trained.
     """

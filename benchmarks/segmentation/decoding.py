@@ -36,7 +36,8 @@ class Decode(nn.Module):
       :class:`PixelDecode` with ``mix``, ``places`` of the windows, ``pixel``, ``texture`` and ``relative``;
     - ``hidden``: the tokenizer's features of pixels are further channels of their colours;
     - ``bilinear``: painted logits averaged over a grid's cells, and interpolated as a plain ViT's;
-    - ``blend``: a learned share of that.
+    - ``blend``: a learned share of that;
+    - ``upernet``: not linear, a decoder network to compare with.
 
     Args:
         variant: Which.
@@ -48,7 +49,13 @@ class Decode(nn.Module):
 
     def __init__(self, variant: Variant, grid: tuple[int, int], dims: int, num_classes: int, image_channels: int):
         super().__init__()
-        self.parts, self.grid = variant.decodes, grid
+        self.parts, self.grid, self.network = variant.decodes, grid, None
+        self.whole = variant.content == 'box'  # squares divide what the token sees
+        if 'upernet' in self.parts:
+            from upernet import UPerNet  # needs mmsegmentation
+
+            self.network = UPerNet(dims, num_classes)
+            return
         self.classes = nn.Linear(dims, num_classes)
         nn.init.trunc_normal_(self.classes.weight, std=0.02)
         nn.init.zeros_(self.classes.bias)
@@ -60,16 +67,20 @@ class Decode(nn.Module):
 
     def forward(self, tokens: Tensor, scene: Scene, pixels: Tensor, lattice: Lattice) -> Tensor:
         """``[R, D]`` and ``[B, C, H, W]`` to ``[B, K, h, w]`` float32."""
+        if self.network is not None:
+            logits = self.network(tokens, scene.partition).float()
+            return lattice.cut(F.interpolate(logits, pixels.shape[2:], mode='bilinear', align_corners=False))
         tokens = tokens.float()
         with torch.autocast(tokens.device.type, enabled=False):
             logits = self.classes(tokens)
             if {'bilinear', 'blend'} & set(self.parts):
                 return lattice.cut(self._interpolated(scene.partition.scatter(logits)))
-            return self.pixels(logits, tokens, scene.partition, pixels, scene.windows.boxes(), *lattice.slices)
+            boxes = None if self.whole else scene.windows.boxes()
+            return self.pixels(logits, tokens, scene.partition, pixels, boxes, *lattice.slices)
 
     def learned_kernel(self) -> list[float]:
         """Factors of distance and colour and the own region's bonus, where regions are mixed."""
-        if self.pixels.kernel is None:
+        if self.network is not None or self.pixels.kernel is None:
             return []
         values = self.pixels.kernel.detach() * SPEED
         return [*values[:2].exp().tolist(), values[2].item()]
