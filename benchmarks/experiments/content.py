@@ -67,8 +67,10 @@ class Content(nn.Module):
         content = 'window' if self.variant.content in STEPS else self.variant.content
         tokens = getattr(self, f'_{content}')(backbone, images, partition, windows, shift)
         for name, linear in self.extras.items():
-            extra = self._cells(backbone, images, partition, windows, None) if name == 'whole' else getattr(self, f'_{name}')(images, partition, windows)
-            tokens = tokens + linear(extra)
+            if name == 'whole':
+                tokens = tokens + linear(self._cells(backbone, images, partition, windows, None))
+            else:
+                tokens = tokens + linear(getattr(self, f'_{name}')(images, partition, windows))
         return tokens
 
     def _window(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:

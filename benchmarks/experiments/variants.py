@@ -19,7 +19,8 @@ class Variant(NamedTuple):
             (NUMBER: how even); ``quad``, squares of a quadtree; ``snap`` and ``quadsnap``, cells of the grid and of the quadtree whose
             borders follow those of dHT's regions (NUMBER: weight of place against colour), where a token sees all of its cell.
         content: What a token sees: ``window`` of a patch's size; ``zoom``, one of half or twice the side where the region is small or
-            large; ``fit``, one of about the size of the region's box; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the mean of the patches that the region covers.
+            large; ``fit``, one of about the size of the region's box; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the
+            mean of the patches that the region covers.
         extras: What is added to it: ``mask``, the region's form in the window; ``stats`` of its pixels; ``fine``, the window at twice
             the resolution; ``whole``, the mean of the patches that the region covers; ``gradient``, the paper's gradient features.
         decodes: From tokens to pixels, in segmentation; ``deep`` and ``upernet`` read the tokens of four blocks.

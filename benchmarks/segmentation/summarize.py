@@ -38,7 +38,7 @@ def make_table(runs: Runs, times: Runs) -> tuple[list[str], list[list[str]]]:
     rows = []
     for key in sorted(runs, key=lambda key: key[1]):
         scores = [spread([row['miou'] for row in runs[key]])] + [f'{mean(row[name] for row in runs[key]):.1f}' for name in [*SCORES][1:]]
-        figures = [f'{mean(row[name] for row in times[key]):.{digits}f}' if key in times else '' for name, digits in zip(timed, (1, 0), strict=False)]
+        figures = [f'{mean(row[name] for row in times[key]):.1f}' if key in times else '' for name in timed]
         rows.append([str(key[1]), f'`{key[0]}`', str(len(runs[key])), *scores, *figures])
     return columns, rows
 
