@@ -14,7 +14,8 @@ SCORES = dict(trimap_1=1.0, trimap_3=2.0, trimap_5=3.0, boundary=4.0, oracle=5.0
 def test_means_over_seeds_replace_the_figures(tmp_path: Path):
     pytest.importorskip('matplotlib')
     runs = ('plain', 300, 60, 3), ('grid:window:sub', 300, 61.04, 1), ('plain', 154, 50, 2)
-    rows = [dict(variant=name, T=tokens, seed=seed, miou=miou + seed, **SCORES) for name, tokens, miou, seeds in runs for seed in range(seeds)]
+    rows = [dict(variant=name, T=tokens, seed=seed, miou=miou + seed, **SCORES)
+            for name, tokens, miou, seeds in runs for seed in range(seeds)]
     times = [dict(variant='plain', T=300, ms_per_step=12.34, images_per_s=999.9)]
     files = {name: tmp_path / f'{name}.json' for name in ('runs', 'times', 'results')}
     files['runs'].write_text(json.dumps(dict(rows=rows)))
