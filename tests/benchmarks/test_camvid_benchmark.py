@@ -99,3 +99,14 @@ def test_cells_of_a_grid_are_the_patches_of_the_plain_vit(tmp_path: Path, module
     for name in ('grid:window:bilinear', 'grid:cells:bilinear'):
         torch.testing.assert_close(logits[name], logits['plain'], atol=1e-4, rtol=1e-4)
     assert logits['grid:window:sub3+mix+pixel'].shape == logits['plain'].shape
+
+
+def test_windows_of_a_grid_cover_it_and_those_that_fit_cover_more_of_regions(modules: None):
+    from partitions import build_tokenizer
+    from window_coverage import GRID, measure
+
+    images = torch.randint(256, (1, 3, 180, 240), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    labels = torch.zeros(1, 180, 240, dtype=torch.uint8)
+    assert measure(build_tokenizer('grid', GRID), images, labels) == [100.0] * 7
+    ceiling, *_, zoom_any, zoom_own, fit_any, fit_own = measure(build_tokenizer('hard', GRID).eval(), images, labels)
+    assert ceiling == 100 and zoom_own < zoom_any < 100 and zoom_own < fit_own <= fit_any <= 100
