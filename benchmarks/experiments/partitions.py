@@ -32,7 +32,7 @@ def build_tokenizer(name: str, grid: tuple[int, int], number: float | None = Non
     total = grid[0] * grid[1]
     if name in ('plain', 'grid'):
         return CellTokenizer(grid)
-    budget = dict(mode='soft' if name == 'soft' else 'hard', train=total, test=total)
-    if name == 'spread':
+    budget = dict(mode='hard' if name == 'spread' else name, train=total, test=total)
+    if name == 'spread' or number is not None:
         budget['spread'] = SPREAD if number is None else number
     return DHTTokenizer(compactness=0.01, norm_eval=True, token_budget=budget)
