@@ -101,7 +101,7 @@ def score(tokenizer: DHTTokenizer, args: argparse.Namespace) -> dict[int, dict[s
             tokenizer.token_budget = TokenBudget('exact', test=target) if target else None
             partition = tokenizer(pixels)
             loss = reconstruction_loss(pixels, partition).item()
-            rows.append(dict(loss_rec=loss) | partition_scores(partition.labels[0], image, truths))
+            rows.append(dict(loss_rec=loss) | partition_scores(partition.labels[0].cpu(), image, truths))
     return {target: mean_scores(rows) for target, rows in scores.items()}
 
 
