@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from content import Content, patch_tokens
-from partitions import SnappedTokenizer
 from torch import Tensor, nn
 from variants import Variant
 from windows import Windows, find_windows
@@ -74,9 +73,7 @@ class RegionViT(nn.Module):
             partition = self.backbone.tokenizer(images)
             shift = mean_shift(images, partition) if end_to_end else None
         with torch.no_grad():
-            tokenizer = self.backbone.tokenizer
-            seen = tokenizer.cells(images) if isinstance(tokenizer, SnappedTokenizer) else partition
-            windows = find_windows(seen, self.grid, self.backbone.patch_size, self.variant.content)
+            windows = find_windows(partition, self.grid, self.backbone.patch_size, self.variant.content)
         return Scene(images, partition, windows), shift
 
     def _plain(self, images: Tensor) -> tuple[Tensor, Tensor]:

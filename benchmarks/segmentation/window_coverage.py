@@ -16,7 +16,7 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'experiments'))
 from augmentation import normalise  # noqa: E402
 from packing import IGNORED, load_images  # noqa: E402
-from partitions import SnappedTokenizer, build_tokenizer  # noqa: E402
+from partitions import build_tokenizer  # noqa: E402
 from windows import STEPS, Windows, find_windows  # noqa: E402
 
 from dht_mm.metrics import ClassOverlap, class_overlap, region_majority  # noqa: E402
@@ -43,8 +43,7 @@ def measure(tokenizer: torch.nn.Module, images: Tensor, labels: Tensor) -> list[
         pixels, known = normalise(pixels.float() / 255), classes != IGNORED
         partition = tokenizer(pixels)
         overlaps.append(class_overlap(region_majority(partition.labels, classes, NUM_CLASSES, IGNORED)[known], classes[known], NUM_CLASSES))
-        cells = tokenizer.cells(pixels) if isinstance(tokenizer, SnappedTokenizer) else partition
-        shares.append([share for content in STEPS for share in seen(partition.labels[0], find_windows(cells, GRID, PATCH, content))])
+        shares.append([share for content in STEPS for share in seen(partition.labels[0], find_windows(partition, GRID, PATCH, content))])
     total = ClassOverlap(*(torch.stack(part).sum(0) for part in zip(*overlaps, strict=True)))
     return [total.mean_iou(), *(100 * torch.tensor(shares).mean(0)).tolist()]
 
