@@ -45,8 +45,8 @@ class RegionViT(nn.Module):
         super().__init__()
         self.variant, self.grid, self.backbone = variant, grid, backbone
         depth = len(backbone.encoder.blocks)
-        several = {'deep', 'upernet'} & set(variant.decodes)
-        self.layers = tuple(-(-depth * part // 4) - 1 for part in (1, 2, 3, 4)) if several else (depth - 1,)  # UPerNet's for 12 blocks
+        parts = (1, 2, 3, 4) if 'upernet' in variant.decodes else (4,)
+        self.layers = tuple(-(-depth * part // 4) - 1 for part in parts)
         backbone.tokenizer.requires_grad_(variant.end_to_end)
         self.content = Content(variant, grid, backbone.patch_size, backbone.embed_dims, from_zero)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 PARTITIONS = ('plain', 'grid', 'hard', 'exact', 'spread', 'soft')
 CONTENTS = ('window', 'zoom', 'fit', 'box', 'cells')
 EXTRAS = ('mask', 'stats', 'fine', 'whole', 'gradient')
-DECODES = ('paint', 'mix', 'sub', 'pixel', 'texture', 'relative', 'hidden', 'deep', 'bilinear', 'blend', 'upernet')
+DECODES = ('paint', 'mix', 'sub', 'pixel', 'texture', 'bilinear', 'blend', 'upernet')
 FORM = 'PARTITION[NUMBER][:CONTENT[NUMBER][+EXTRA...]][:DECODE[NUMBER][+DECODE...]][:e2e]'
 
 
@@ -22,7 +22,7 @@ class Variant(NamedTuple):
             mean of the patches that the region covers.
         extras: What is added to it: ``mask``, the region's form in the window; ``stats`` of its pixels; ``fine``, the window at twice
             the resolution; ``whole``, the mean of the patches that the region covers; ``gradient``, the paper's gradient features.
-        decodes: From tokens to pixels, in segmentation; ``deep`` and ``upernet`` read the tokens of four blocks.
+        decodes: From tokens to pixels, in segmentation; ``upernet`` reads the tokens of four blocks.
         numbers: The numbers of partition, content and decodes by name.
         end_to_end: Whether the tokenizer is trained.
     """

@@ -15,7 +15,6 @@ RING = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (-0.7, 0.7), (0.
 REACH = 0.6  # radius of the ring, in sides of a square as large as the image's mean region
 BLUR = 5  # side of the square over which a pixel's surroundings are averaged
 WIDE = 17  # side of a wider one
-NOISE = 0.01  # added to the variance of a region's colours
 SPEED = 30.0  # Adam moves a parameter by at most a learning rate a step: numbers that must move far are kept divided by this
 PIXELS_AT_ONCE = 2**18
 ALL = slice(None)
@@ -28,7 +27,6 @@ class Scene(NamedTuple):
         labels: ``[B, H, W]`` int64, the row of each pixel's region.
         colours: ``[B, F, H, W]``, the images, their surroundings' mean and, with texture, that of wider ones and the deviations in both.
         region: ``[R, 2 + C]``, centroid y, x in pixels and mean colour.
-        scale: ``[R, C]``, what differences of colour are multiplied by, or None.
         size: ``[R]``, pixels.
         boxes: ``[R, 4]``, top, left, bottom, right in pixels; the last two are not inclusive.
         steps: ``[B, T, 2]`` int64, y and x from a pixel to the places whose regions are mixed, in pixels.
@@ -37,7 +35,6 @@ class Scene(NamedTuple):
     labels: Tensor
     colours: Tensor
     region: Tensor
-    scale: Tensor | None
     size: Tensor
     boxes: Tensor
     steps: Tensor
@@ -64,20 +61,19 @@ class PixelDecode(nn.Module):
         pixel: Whether colours have a say.
         image_channels: Channels of the images, C.
         texture: Whether the map of colours reads more than the means of one square.
-        relative: Whether differences of colour count in units of the deviation within the region.
 
     Raises:
         ValueError: An argument is out of its range.
     """
 
     def __init__(self, dims: int, num_classes: int, places: int = 4, mix: int = 4, pixel: bool = True, image_channels: int = 3,
-                 texture: bool = False, relative: bool = False):
+                 texture: bool = False):
         super().__init__()
         if not isinstance(places, int) or places < 1:
             raise ValueError(f'places must be a positive integer, got {places!r}')
         if mix not in (0, 4, 8):
             raise ValueError(f'mix must be 0, 4 or 8, got {mix!r}')
-        self.side, self.channels, self.texture, self.relative = places, image_channels, texture, relative
+        self.side, self.channels, self.texture = places, image_channels, texture
         self.means = 3 if texture else 2  # of a pixel's features, those that are colours
         features = image_channels * (5 if texture else 2)
         self.register_buffer('ring', torch.tensor(RING[:1 + mix]), persistent=False)
@@ -145,15 +141,12 @@ class PixelDecode(nn.Module):
             raise ValueError(f'images must be of shape {(batch, self.channels, height, width)}, got {tuple(images.shape)}')
         images = images.float()
         places = torch.stack(torch.meshgrid(_count(height, images), _count(width, images), indexing='ij')).expand(batch, -1, -1, -1)
-        squares = [images.square()] if self.relative else []
-        region = region_mean(torch.cat([places, images, *squares], 1), partition.labels, partition.offsets, partition.size)
-        region, squares = region[:, :2 + self.channels], region[:, 2 + self.channels:]
-        scale = (squares - region[:, 2:].square() + NOISE).clamp_min(NOISE).rsqrt() if self.relative else None
+        region = region_mean(torch.cat([places, images], 1), partition.labels, partition.offsets, partition.size)
         if boxes is None:
             boxes = torch.cat([partition.bbox[:, :2], partition.bbox[:, 2:] + 1], 1).float()
         reach = REACH * (height * width / partition.num_regions.clamp_min(1).double()).sqrt()
         steps = (reach[:, None, None] * self.ring.double()).round().long()
-        return Scene(partition.packed_labels, self._colours(images), region, scale, partition.size.clamp_min(1), boxes, steps)
+        return Scene(partition.packed_labels, self._colours(images), region, partition.size.clamp_min(1), boxes, steps)
 
     def _colours(self, images: Tensor) -> Tensor:
         """``[B, F, H, W]``: the colours of a pixel and of its surroundings."""
@@ -193,8 +186,7 @@ class PixelDecode(nn.Module):
         place = torch.cat([pixel.expand(*colours.shape[:3], 2), colours], -1)
         away = (F.embedding(regions, scene.region) - place[:, :, :, None]).to(kernel.dtype)
         distance = away[..., :2].square().sum(-1) / scene.size[regions]
-        colour = away[..., 2:] if scene.scale is None else away[..., 2:] * F.embedding(regions, scene.scale)
-        return (bonus * (regions == regions[..., :1]) - factors[0] * distance - factors[1] * colour.square().sum(-1)).softmax(-1)
+        return (bonus * (regions == regions[..., :1]) - factors[0] * distance - factors[1] * away[..., 2:].square().sum(-1)).softmax(-1)
 
     def _squares(self, regions: Tensor, weights: Tensor | None, scene: Scene, pixel: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, h, w, taps]``: squares that a pixel reads, and their weights: four of its own region, one of each other."""

@@ -33,7 +33,8 @@ def test_runs_are_scored(tmp_path: Path):
     torch.save(DHTTokenizer().state_dict(), tmp_path / 'tokenizer.pth')
     variants = ['plain', 'hard:box', 'hard:box+gradient:e2e']
     options = ['--data', str(tmp_path / 'data.zip'), '--tokenizer', str(tmp_path / 'tokenizer.pth'), '--devices', 'cpu', 'cpu',
-               '--patch', '8', '--epochs', '2', '--every', '1', '--batch', '3', '--json', str(tmp_path / 'out.json'), '--variants', *variants]
+               '--patch', '8', '--epochs', '2', '--every', '1', '--batch', '3', '--json', str(tmp_path / 'out.json'),
+               '--variants', *variants]
     subprocess.run([sys.executable, str(SCRIPT), *options], cwd=SCRIPT.parents[2], check=True, capture_output=True, text=True)
     rows = json.loads((tmp_path / 'out.json').read_text())['rows']
     assert {row['variant'] for row in rows} == set(variants)

@@ -11,7 +11,7 @@ from dht_mm.heads import PixelDecode, pixel_decode
 from dht_mm.structures import Partition
 
 OPTIONS = [dict(), dict(places=1, mix=0, pixel=False), dict(places=3, mix=0, pixel=False), dict(places=1, mix=8, pixel=False),
-           dict(places=2, mix=8), dict(places=1, mix=0), dict(places=1, mix=0, texture=True), dict(texture=True, relative=True)]
+           dict(places=2, mix=8), dict(places=1, mix=0), dict(places=1, mix=0, texture=True), dict(texture=True)]
 
 
 def make(dtype=torch.float32, dims=6, classes=3, **options):
@@ -69,8 +69,6 @@ def mixed(decode, regions, partition, images, image, y, x):
         centroid = (partition.packed_labels[image] == region).nonzero().float().mean(0)
         away = (centroid - torch.tensor([y, x])).square().sum() / partition.size[region]
         unlike = (partition.mean[region] - images[image, :, y, x]).square()
-        if decode.relative:
-            unlike /= images[image][:, partition.packed_labels[image] == region].var(1, correction=0) + 0.01
         scores.append(bonus * (region == regions[0]) - distance * away - colour * unlike.sum())
     return torch.stack(scores).softmax(0)
 
