@@ -197,7 +197,7 @@ def test_merging_does_not_wait_for_the_device(device: str):
 
 
 @each_backend
-@pytest.mark.parametrize('mode', ['soft', 'hard'])
+@pytest.mark.parametrize('mode', ['soft', 'hard', 'exact'])
 @pytest.mark.parametrize('training', [False, True])
 def test_tokenizer_with_a_budget_compiles_to_one_graph(device: str, backend: str, mode: str, training: bool):
     torch.manual_seed(0)

@@ -19,7 +19,7 @@ from dht_mm.tokenizer import DHTTokenizer, mean_shift
 
 # Batch, image channels, feature channels, height and width: the channels with kernels of their own and others; several levels; a line.
 SIZES = ((2, 3, 8, 70, 65), (2, 4, 5, 33, 40), (1, 3, 8, 1, 37), (3, 3, 8, 4, 4))
-BUDGETS = (None, dict(mode='soft', train=12), dict(mode='hard', train=12))
+BUDGETS = (None, dict(mode='soft', train=12), dict(mode='hard', train=12), dict(mode='exact', train=12))
 
 
 def photograph_like(batch: int, channels: int, height: int, width: int) -> Tensor:
@@ -70,7 +70,7 @@ def main() -> None:
             for budget in BUDGETS:
                 for norm_eval in (True, False):
                     exercise(images.requires_grad_(norm_eval), hidden, budget, norm_eval)
-            for budget in (BUDGETS[0], BUDGETS[2]):
+            for budget in (BUDGETS[0], *BUDGETS[2:]):
                 for capacity in (batch * height * width, 1):  # room for all regions, and too little
                     exercise_fixed(images.detach(), hidden, budget, capacity)
             print(f'{batch} images of {height} x {width} with {channels} and {hidden} channels: done', flush=True)
