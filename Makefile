@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 py
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env test demo docs lint coverage release sanitize faults test-upstream fuzz soak clean
+.PHONY: help env test demo docs lint coverage release sanitize sanitize-fuzz faults test-upstream fuzz soak clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -45,7 +45,7 @@ docs: env ## build the documentation site in build/docs; warnings are errors
 	@echo 'build/docs/index.html'
 
 sanitize: env ## run the operators' tests on CPU kernels built with address and undefined-behaviour checks (8 minutes with env)
-	@tools/ops/sanitize.sh '$(VENV)/bin/python' $(PYTEST_ARGS)
+	@tools/ops/sanitize.sh '$(VENV)/bin/python' -m pytest -q --capture=sys -p no:cacheprovider tests/ops $(PYTEST_ARGS)
 
 # What trains and tests through the toolkits; the rest of the tests does not see which family of them there is.
 UPSTREAM_VENV ?= .venv-upstream
@@ -63,12 +63,15 @@ FUZZ_ARGS ?= --cases 100000 --seconds 1500
 fuzz: env ## run random partitions, spoiled calls, configs and files (25 minutes at most; FUZZ_ARGS='--seed 1')
 	@'$(VENV)/bin/python' -W ignore tests/fuzz/run_fuzz.py $(FUZZ_ARGS)
 
+sanitize-fuzz: env ## run such cases on the kernels of make sanitize, which is slower (25 minutes at most; FUZZ_ARGS)
+	@tools/ops/sanitize.sh '$(VENV)/bin/python' -W ignore tests/fuzz/run_fuzz.py --leak-mb 1000 $(FUZZ_ARGS)
+
 SOAK_ARGS ?= --minutes 10
 soak: env ## train on images of changing sizes and look whether memory and speed stay flat (10 minutes; SOAK_ARGS='--minutes 60')
 	@'$(VENV)/bin/python' -W ignore tools/soak.py $(SOAK_ARGS)
 
-FAULTS ?= --kills 25 --writes 30 --damages 20 --full-disks 8 --read-only 4
-faults: env ## kill training, damage its checkpoints, fill its disk, and resume; $(FAULTS) says how often (15 minutes with env)
+FAULTS ?= --kills 25 --writes 30 --damages 20 --full-disks 8 --read-only 4 --one-of-two 12
+faults: env ## kill training, alone or one of two processes, damage its checkpoints, fill its disk, and resume ($(FAULTS); 20 minutes with env)
 	@rm -rf build/faults && '$(VENV)/bin/python' -W ignore tools/inject_faults.py --out-dir build/faults $(FAULTS)
 
 clean: ## remove what the commands above made

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
+from statistics import mean, stdev
 
 import yaml
 
@@ -100,8 +101,21 @@ def model_zoo() -> str:
 
 
 def results() -> dict[str, dict]:
-    """The measurements in ``benchmarks/results`` by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob('*.json'))}
+    """The measurements in ``benchmarks/results`` by name, all with rows."""
+    return {path.stem: with_rows(json.loads(path.read_text())) for path in sorted(RESULTS.glob('*.json'))}
+
+
+def with_rows(result: dict) -> dict:
+    """A measurement whose ``runs`` are lists of figures, one a seed, by the name of what was run: its rows are their means and spreads."""
+    if 'runs' not in result:
+        return result
+    rows = [[name, str(len(seeds)), *map(spread, zip(*seeds, strict=True))] for name, seeds in result['runs'].items()]
+    return result | dict(rows=rows)
+
+
+def spread(values: tuple[float, ...]) -> str:
+    """The mean of a figure over the seeds, with its standard deviation where there are several."""
+    return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
 
 
 def benchmarks() -> str:

@@ -16,7 +16,7 @@ from config_runs import CONFIGS, ROOT, find, losses, metrics, run, toolkit_scrip
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS, DefaultScope
 from PIL import Image
 
 from dht_mm.backbones.options import as_pair
@@ -114,6 +114,25 @@ def test_pipelines_build(config):
                 dataset = config[f'{name}_dataloader'].dataset
                 assert Compose(dataset.get('dataset', dataset).pipeline).transforms
         assert Compose(config.get('tta_pipeline', [])) is not None
+
+
+def test_three_augment_makes_images_grey_solarized_or_blurred():
+    pipeline = Config.fromfile(ROOT / 'configs/_base_/datasets/imagenet_192_three-augment.py').train_pipeline
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        choice, jitter = (TRANSFORMS.build(step) for step in pipeline if step.type in ('RandomChoice', 'ColorJitter'))
+    np.random.seed(0)
+    image = np.random.randint(0, 256, (16, 16, 3), np.uint8)
+    found = []
+    for _ in range(60):
+        changed = choice(dict(img=image.copy()))['img']
+        grey, solarized = np.ptp(changed, axis=2).max() == 0, np.array_equal(changed, np.where(image < 128, image, 255 - image))
+        blurred = not np.array_equal(changed, image) and changed.std() <= image.std()
+        found.append('grey' if grey else 'solarized' if solarized else 'blurred' if blurred else 'none')
+        if grey:
+            assert np.abs(changed[..., 0] - image @ (0.114, 0.587, 0.299)).max() <= 1  # images are read as blue, green, red
+    assert all(10 <= found.count(name) <= 30 for name in ('grey', 'solarized', 'blurred')) and 'none' not in found
+    means = [jitter(dict(img=np.full((4, 4, 3), 100, np.uint8)))['img'].mean() for _ in range(30)]
+    assert 68 <= min(means) < 80 and 120 < max(means) <= 132
 
 
 def test_plain_vit_beside_the_toy_differs_in_the_tokenizer_alone():

@@ -6,7 +6,8 @@ A small dHT-ViT with stochastic depth and augmentation is trained by mmsegmentat
 dht_mm.SafeCheckpointHook and dht_mm.IterationSeedHook. After every fault the run is resumed; it has survived if the loss of
 every iteration and all weights and optimiser states at the end are the same bits as without a fault. Prints what was injected and
 survived; exits with 1 if anything was not. Full and read-only disks are real ones (tmpfs) where this process may mount them, otherwise
-a limit on the size of files and a folder without permission to write.
+a limit on the size of files and a folder without permission to write. Of two processes that train together one is killed: the launcher
+must end with an error within two minutes and leave no process behind.
 """
 
 import argparse
@@ -19,20 +20,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from toolkit_script import find_script
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from dht_mm.engine import whole_files
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / 'configs/dht/segmentation/dht-vit-toy_token-head_1xb8-300i_shapes-128x128.py'
 ITERATIONS = 6
+HANGS = 120  # seconds after which two processes are taken to wait for ever
 CONFIG = """_base_ = [{base!r}]
 model = dict(backbone=dict(_delete_=True, type='dht_mm.DHTViT', arch=dict(embed_dims=24, num_layers=3, num_heads=2), img_size=32,
                            out_type='tokens', drop_path_rate=0.5), decode_head=dict(in_channels=24))
@@ -43,6 +50,7 @@ val_cfg, val_dataloader, val_evaluator = None, None, None
 test_cfg, test_dataloader, test_evaluator = None, None, None
 custom_hooks = [dict(type='dht_mm.IterationSeedHook')]
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1, max_keep_ckpts=2))
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
 """
 WRITE_POINTS = ('part of a file', 'before flushing', 'before replacing', 'after replacing', 'before removing')
 
@@ -68,29 +76,44 @@ class Training:
     Args:
         config: The config.
         folder: Its work folder.
+        processes: How many train together, started by torchrun's launcher if more than one.
     """
 
-    def __init__(self, config: Path, folder: Path):
-        self.config, self.folder, self.log = config, folder, folder.parent / f'{folder.name}.log'
+    def __init__(self, config: Path, folder: Path, processes: int = 1):
+        self.config, self.folder, self.processes, self.log = config, folder, processes, folder.parent / f'{folder.name}.log'
+        self.ended = False  # known in the process that trains
 
     def start(self, iterations: int = ITERATIONS, arm: Callable[[], None] | None = None) -> int:
-        """Start or resume; ``arm`` is called in the new process first. Returns its id."""
+        """Start or resume; ``arm`` is called in each process that trains first. Returns the id of the new process, which leads a group."""
         process = os.fork()
         if process:
             return process
         try:
+            os.setsid()
             with open(self.log, 'w') as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            if arm is not None:
-                arm()
-            sys.argv[1:] = [str(self.config), '--work-dir', str(self.folder), '--resume', '--cfg-options',
-                            f'train_cfg.max_iters={iterations}']
-            runpy.run_path(str(find_script(str(self.config), 'train.py')), run_name='__main__')
+            (self.train if self.processes == 1 else self.launch)(iterations, arm)
         except BaseException:
             sys.excepthook(*sys.exc_info())
             os._exit(1)
         os._exit(0)
+
+    def launch(self, iterations: int, arm: Callable[[], None] | None) -> None:
+        """What torchrun does, but the processes that train are forked too, which spares their imports."""
+        signal.alarm(HANGS)
+        elastic_launch(LaunchConfig(1, 1, self.processes, DefaultLogsSpecs(str(self.folder.with_suffix('.launch'))), max_restarts=0,
+                                    rdzv_backend='c10d', rdzv_endpoint='localhost:0', start_method='fork'), self.train)(iterations, arm)
+
+    def train(self, iterations: int, arm: Callable[[], None] | None) -> None:
+        if arm is not None:
+            arm()
+        sys.argv[1:] = [str(self.config), '--work-dir', str(self.folder), '--resume', '--cfg-options', f'train_cfg.max_iters={iterations}']
+        if self.processes > 1:
+            sys.argv[2:2] = ['--launcher', 'pytorch']
+            dist.init_process_group('gloo')  # mmengine's launcher only starts on GPUs, but takes the group that is there
+        runpy.run_path(str(find_script(str(self.config), 'train.py')), run_name='__main__')
+        self.ended = True
 
     def run(self, iterations: int = ITERATIONS, arm: Callable[[], None] | None = None) -> int:
         """Run to the end. Returns the exit status, or minus the signal that ended it."""
@@ -189,6 +212,44 @@ def kill_in_writing(training: Training, draw: random.Random, seconds: float) -> 
     return status == -signal.SIGKILL and training.run() == 0
 
 
+def kill_one_of_two(training: Training, draw: random.Random, seconds: float) -> bool:
+    """At any time of the run, or within about an iteration of one that is drawn: starting takes most of the time."""
+    iteration, status = draw.randrange(ITERATIONS), 0
+    begun, most = (training.folder / f'iter_{iteration}.pth', seconds / 20) if iteration else (training.config, seconds)
+    while status == 0:  # again if it had ended before
+        shutil.rmtree(training.folder, ignore_errors=True)
+        process = training.start(arm=partial(die_after, training, begun, draw.uniform(0, most), draw.randrange(2)))
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    # The launcher names the process that it finds dead first: the one killed, or the other for its lost connection.
+    told = any(text in training.log.read_text() for text in ('Signal 9 (SIGKILL)', 'Connection reset by peer', 'Connection closed by peer'))
+    return status == 1 and told and not outlived(process) and training.run() == 0
+
+
+def die_after(training: Training, begun: Path, seconds: float, rank: int) -> None:
+    """Kill the process of that rank some seconds after there is a file, if it is still in training then."""
+    def wait() -> None:
+        while not begun.exists():
+            time.sleep(0.005)
+        time.sleep(seconds)
+        if not training.ended:
+            die()
+
+    if int(os.environ['RANK']) == rank:
+        threading.Thread(target=wait, daemon=True).start()
+
+
+def outlived(group: int) -> bool:
+    """Whether any process of a group is still there after ten seconds; it is killed then."""
+    try:
+        for _ in range(100):
+            os.killpg(group, 0)
+            time.sleep(0.1)
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def damage(training: Training, draw: random.Random, seconds: float) -> bool:
     """Cut or change the last checkpoint: an error that names it, and the one before is good. A byte that is not read may change."""
     if training.run(ITERATIONS - 2) != 0:
@@ -270,7 +331,17 @@ def mounted(folder: Path) -> Callable[[str], object] | None:
             subprocess.run(['umount', str(folder)], check=True)
 
 
-FAULTS = dict(kills=kill_anywhere, writes=kill_in_writing, damages=damage, full_disks=fill_disk, read_only=forbid_writing)
+# How a fault is made, and in how many processes.
+FAULTS = dict(kills=(kill_anywhere, 1), writes=(kill_in_writing, 1), damages=(damage, 1), full_disks=(fill_disk, 1),
+              read_only=(forbid_writing, 1), one_of_two=(kill_one_of_two, 2))
+
+
+def run_alone(training: Training) -> tuple[float, tuple[dict, dict]]:
+    """Seconds and result of a run without faults."""
+    began = time.monotonic()
+    if training.run() != 0:
+        raise SystemExit(training.log.read_text())
+    return time.monotonic() - began, training.result()
 
 
 def main() -> int:
@@ -283,18 +354,17 @@ def main() -> int:
     folder = args.out_dir.resolve()
     folder.mkdir(parents=True)
     config, draw = prepare(folder), random.Random(args.seed)
-    alone = Training(config, folder / 'alone')
-    began = time.monotonic()
-    if alone.run() != 0:
-        raise SystemExit(alone.log.read_text())
-    seconds, expected, survived = time.monotonic() - began, alone.result(), Counter()
-    for name, fault in FAULTS.items():
-        for number in range(getattr(args, name)):
-            training = Training(config, folder / f'{name}_{number}')
+    began, survived = time.monotonic(), Counter()
+    total = {name: getattr(args, name) for name in FAULTS}
+    alone = {processes: run_alone(Training(config, folder / f'alone_{processes}', processes))
+             for processes in {FAULTS[name][1] for name, count in total.items() if count}}
+    for name, (fault, processes) in FAULTS.items():
+        for number in range(total[name]):
+            training = Training(config, folder / f'{name}_{number}', processes)
+            seconds, expected = alone[processes]
             if fault(training, draw, seconds) and same(training.result(), expected):
                 survived[name] += 1
                 shutil.rmtree(training.folder, ignore_errors=True)
-    total = {name: getattr(args, name) for name in FAULTS}
     print(json.dumps(dict(injected=total, survived=dict(survived), seconds=round(time.monotonic() - began, 1))))
     return int(any(survived[name] < count for name, count in total.items()))
 

@@ -25,9 +25,9 @@ from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.vector import merge_regions, save_svg, vectorize, vectorize_published
 from dht_mm.visualization import level_labels, read_image, selected_levels
 
-# Regions are merged down to T from the coarsest level of the hierarchy that has this many times T, but from regions of level 1 and not
-# from pixels as long as there are enough: their borders follow the image better (measured: 0.7 dB and 0.05 of SSIM at 460 of 224 x 224).
-FINENESS = 6
+# Regions are merged down to T from the coarsest level of the hierarchy that has this many times T, or from level 1: the finer, the more of
+# a texture's contrast is kept (measured: 0.4 dB and 0.02 of SSIM from 6 to 40, at 300 of 512 x 512), and the longer it takes.
+FINENESS = 40
 GAIN = 30000  # of squared error, from which a gradient's 160 bytes were found to buy about what smaller regions would
 COLUMNS = f'{"":>9} {"regions":>7} {"paths":>6} {"kB":>7} {"PSNR":>6} {"SSIM":>6} {"seconds":>7}  file'
 

@@ -131,18 +131,18 @@ class Graphed(nn.Module):
         return self.graphs(self.model, self.model, images)
 
 
-def plain_vit(arch: str, args: argparse.Namespace, kind: Kind) -> nn.Module:
-    """timm's ViT/16, the same way."""
+def plain_vit(arch: str, args: argparse.Namespace, kind: Kind, size: int | None = None) -> nn.Module:
+    """timm's ViT/16, the same way, for images of ``--size`` or another size."""
     torch.manual_seed(0)
-    model = timm.create_model(f'vit_{arch}_patch16_224', img_size=args.size, num_classes=NUM_CLASSES).to(args.device)
+    model = timm.create_model(f'vit_{arch}_patch16_224', img_size=size or args.size, num_classes=NUM_CLASSES).to(args.device)
     for block in model.blocks if kind.compiled else ():
         block.compile()
     return Graphed(model) if kind.graph else model
 
 
-def plain_tokens(args: argparse.Namespace) -> int:
-    """Tokens of an image that a plain ViT/16 has."""
-    return (args.size // 16)**2 + 1
+def plain_tokens(size: int) -> int:
+    """Tokens that a plain ViT/16 has of an image of this size."""
+    return (size // 16)**2 + 1
 
 
 def set_budget(model: Classifier, target: int) -> None:

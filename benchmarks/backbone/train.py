@@ -35,6 +35,7 @@ def parse_args() -> argparse.Namespace:
     result = parser(__doc__)
     result.add_argument('--tokens', type=float, default=197,
                         help='tokens of an image on average, class token included (default: %(default)s)')
+    result.add_argument('--frozen', action='store_true', help='do not train the tokenizer')
     return result.parse_args()
 
 
@@ -71,6 +72,9 @@ def peak_mib(step: Callable[[], None], kind: Kind, args: argparse.Namespace) -> 
 def row_of(arch: str, kind: Kind, images: Tensor, args: argparse.Namespace) -> dict[str, object]:
     """A row of the table."""
     ours, given, plain = dht_vit(arch, args, kind), dht_vit(arch, args, kind), plain_vit(arch, args, kind)
+    if args.frozen:
+        ours.backbone.tokenizer.norm_eval = True
+        ours.backbone.tokenizer.requires_grad_(False)
     tokens = fit_budget(ours.train(), images, args.tokens)
     with torch.no_grad():
         given.backbone.tokenizer = GivenPartition(ours.backbone.tokenizer(images))
@@ -79,9 +83,9 @@ def row_of(arch: str, kind: Kind, images: Tensor, args: argparse.Namespace) -> d
     times = median_ms(steps, args)
     memory = {name: peak_mib(steps[name], kind, args) for name in ('plain', 'ours')}
     return dict(
-        model=f'dHT-{arch}/16', blocks=str(kind), tokens=tokens, step_ms=times['ours'],
+        model=f'dHT-{arch}/16', tokenizer='frozen' if args.frozen else 'trained', blocks=str(kind), tokens=tokens, step_ms=times['ours'],
         tokenizer_ms=times['ours'] - times['given'], tokenizer_share=1 - times['given'] / times['ours'],
-        plain_tokens=plain_tokens(args), plain_step_ms=times['plain'], ratio=times['ours'] / times['plain'],
+        plain_tokens=plain_tokens(args.size), plain_step_ms=times['plain'], ratio=times['ours'] / times['plain'],
         memory_mib=memory['ours'], plain_memory_mib=memory['plain'],
         memory_ratio=memory['ours'] / memory['plain'] if memory['plain'] else None)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from variants import Variant
-from windows import Windows
+from windows import STEPS, Windows
 
 from dht_mm.backbones import DHTViT
 from dht_mm.features import GradientFeatures
@@ -48,7 +48,7 @@ class Content(nn.Module):
     def __init__(self, variant: Variant, grid: tuple[int, int], patch: int, dims: int, from_zero: bool):
         super().__init__()
         self.variant, self.grid, self.patch = variant, grid, patch
-        sizes = dict(mask=patch**2, stats=STATISTICS, fine=3 * (2 * patch)**2, gradient=patch**2)
+        sizes = dict(mask=patch**2, stats=STATISTICS, fine=3 * (2 * patch)**2, whole=dims, gradient=patch**2)
         self.extras = nn.ModuleDict({name: nn.Linear(sizes[name], dims, bias=False) for name in variant.extras})
         self.gradients = GradientFeatures(patch) if 'gradient' in variant.extras else None
         for linear in self.extras.values():
@@ -64,9 +64,13 @@ class Content(nn.Module):
             windows: And their windows.
             shift: ``[R, 3]``, what mean injection adds to a region's pixels, or None.
         """
-        tokens = getattr(self, f'_{self.variant.content.replace("zoom", "window")}')(backbone, images, partition, windows, shift)
+        content = 'window' if self.variant.content in STEPS else self.variant.content
+        tokens = getattr(self, f'_{content}')(backbone, images, partition, windows, shift)
         for name, linear in self.extras.items():
-            tokens = tokens + linear(getattr(self, f'_{name}')(images, partition, windows))
+            if name == 'whole':
+                tokens = tokens + linear(self._cells(backbone, images, partition, windows, None))
+            else:
+                tokens = tokens + linear(getattr(self, f'_{name}')(images, partition, windows))
         return tokens
 
     def _window(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from content import Content, patch_tokens
+from partitions import SnappedTokenizer
 from torch import Tensor, nn
 from variants import Variant
 from windows import Windows, find_windows
@@ -43,6 +45,9 @@ class RegionViT(nn.Module):
     def __init__(self, variant: Variant, grid: tuple[int, int], backbone: DHTViT, from_zero: bool):
         super().__init__()
         self.variant, self.grid, self.backbone = variant, grid, backbone
+        depth = len(backbone.encoder.blocks)
+        several = {'deep', 'upernet'} & set(variant.decodes)
+        self.layers = tuple(-(-depth * part // 4) - 1 for part in (1, 2, 3, 4)) if several else (depth - 1,)  # UPerNet's for 12 blocks
         backbone.tokenizer.requires_grad_(variant.end_to_end)
         self.content = Content(variant, grid, backbone.patch_size, backbone.embed_dims, from_zero)
 
@@ -69,7 +74,9 @@ class RegionViT(nn.Module):
             partition = self.backbone.tokenizer(images)
             shift = mean_shift(images, partition) if end_to_end else None
         with torch.no_grad():
-            windows = find_windows(partition, self.grid, self.backbone.patch_size, self.variant.content == 'zoom')
+            tokenizer = self.backbone.tokenizer
+            seen = tokenizer.cells(images) if isinstance(tokenizer, SnappedTokenizer) else partition
+            windows = find_windows(seen, self.grid, self.backbone.patch_size, self.variant.content)
         return Scene(images, partition, windows), shift
 
     def _plain(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,10 +85,10 @@ class RegionViT(nn.Module):
         cls_token = self.backbone.embedding.cls_token.expand(batch, 1, dims)
         tokens = torch.cat([cls_token, tokens.to(cls_token.dtype)], 1).flatten(0, 1)
         offsets = torch.arange(batch + 1, dtype=torch.int32, device=images.device) * (count + 1)
-        tokens = self._encode(tokens, offsets).view(batch, count + 1, dims)
+        tokens = self._encode(tokens, offsets).unflatten(0, (batch, count + 1))
         return tokens[:, 0], tokens[:, 1:].flatten(0, 1)
 
     def _encode(self, tokens: Tensor, offsets: Tensor) -> Tensor:
-        encoder = self.backbone.encoder
-        last = len(encoder.blocks) - 1
-        return encoder(tokens, TokenLayout(offsets, len(tokens)), (last,))[last]
+        layers = self.backbone.encoder(tokens, TokenLayout(offsets, len(tokens)), self.layers)
+        *inner, last = (layers[layer] for layer in self.layers)
+        return torch.cat([F.layer_norm(x, x.shape[-1:]) for x in inner] + [last], -1)

@@ -3,10 +3,10 @@
 import re
 from typing import NamedTuple
 
-PARTITIONS = ('plain', 'grid', 'hard', 'spread', 'soft')
-CONTENTS = ('window', 'zoom', 'box', 'cells')
-EXTRAS = ('mask', 'stats', 'fine', 'gradient')
-DECODES = ('paint', 'mix', 'sub', 'pixel', 'bilinear', 'blend')
+PARTITIONS = ('plain', 'grid', 'hard', 'exact', 'spread', 'soft')
+CONTENTS = ('window', 'zoom', 'fit', 'box', 'cells')
+EXTRAS = ('mask', 'stats', 'fine', 'whole', 'gradient')
+DECODES = ('paint', 'mix', 'sub', 'pixel', 'texture', 'relative', 'hidden', 'deep', 'bilinear', 'blend', 'upernet')
 FORM = 'PARTITION[NUMBER][:CONTENT[NUMBER][+EXTRA...]][:DECODE[NUMBER][+DECODE...]][:e2e]'
 
 
@@ -15,13 +15,14 @@ class Variant(NamedTuple):
 
     Attributes:
         partition: What makes the tokens' regions: ``plain`` patches without a partition; ``grid``, the same patches as a partition;
-            ``hard``, dHT with a hard budget; ``soft``, with the paper's budget; ``spread``, with the hard budget of even sizes
-            (NUMBER: how even).
+            ``soft``, dHT with the paper's budget; ``hard`` and ``exact``, with these (NUMBER: how even sizes are); ``spread``, with the
+            hard budget of even sizes.
         content: What a token sees: ``window`` of a patch's size; ``zoom``, one of half or twice the side where the region is small or
-            large; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the mean of the patches that the region covers.
+            large; ``fit``, one of about the size of the region's box; ``box`` (NUMBER: share of other regions' pixels); ``cells``, the
+            mean of the patches that the region covers.
         extras: What is added to it: ``mask``, the region's form in the window; ``stats`` of its pixels; ``fine``, the window at twice
-            the resolution; ``gradient``, the paper's gradient features.
-        decodes: From tokens to pixels, in segmentation.
+            the resolution; ``whole``, the mean of the patches that the region covers; ``gradient``, the paper's gradient features.
+        decodes: From tokens to pixels, in segmentation; ``deep`` and ``upernet`` read the tokens of four blocks.
         numbers: The numbers of partition, content and decodes by name.
         end_to_end: Whether the tokenizer is trained.
     """

@@ -10,7 +10,8 @@ from torch import Tensor
 from dht_mm.ops import region_mean
 from dht_mm.structures import Partition
 
-ZOOMS = (1.0, 2.0, 0.5)  # of the small image that the plain ViT sees
+# Steps of zooms an octave, up to one octave either way: of each content that has windows.
+STEPS = dict(window=0, zoom=1, fit=2)
 
 
 @dataclass
@@ -19,12 +20,12 @@ class Windows:
 
     Attributes:
         centroid: ``[R, 2]`` float, y and x in pixels of the full image.
-        zoom: ``[R]`` float, how much larger than that image the one is that the window is cut from, one of :data:`ZOOMS`.
+        zoom: ``[R]`` float, how much larger than that image the one is that the window is cut from, one of ``zooms``.
         top: ``[R, 2]`` int64, first row and column in that one.
         scale: Pixels of the plain ViT's image a pixel of the full image, along y and x.
         patch: Side of a window.
         grid: Patches of the plain ViT's image along y and x.
-        zoomed: Whether any zoom is not 1.
+        zooms: All zooms that there can be.
     """
 
     centroid: Tensor
@@ -33,7 +34,7 @@ class Windows:
     scale: tuple[float, float]
     patch: int
     grid: tuple[int, int]
-    zoomed: bool
+    zooms: tuple[float, ...]
 
     def cut(self, maps: Callable[[float], Tensor], image: Tensor, times: int = 1) -> Tensor:
         """The windows of images.
@@ -46,9 +47,11 @@ class Windows:
         Returns:
             ``[R, C, times * patch, times * patch]``.
         """
-        result = self._cut(maps(times), image, times)
-        for zoom in ZOOMS[1:] if self.zoomed else ():
-            result = torch.where((self.zoom == zoom)[:, None, None, None], self._cut(maps(zoom * times), image, times), result)
+        first, *others = self.zooms
+        result = self._cut(maps(first * times), image, times)
+        for zoom in others:
+            here = (self.zoom / zoom - 1).abs() < 0.1
+            result = torch.where(here[:, None, None, None], self._cut(maps(zoom * times), image, times), result)
         return result
 
     def _cut(self, pixels: Tensor, image: Tensor, times: int) -> Tensor:
@@ -81,14 +84,15 @@ class Windows:
         return sampled[0, :, 0].T
 
 
-def find_windows(partition: Partition, grid: tuple[int, int], patch: int, zoomed: bool) -> Windows:
+def find_windows(partition: Partition, grid: tuple[int, int], patch: int, content: str) -> Windows:
     """Windows around the centroid of each region, or, if that is not in the region, around its nearest pixel; moved into the image.
 
     Args:
         partition: The regions.
         grid: Patches of the plain ViT's image along y and x.
         patch: Their side.
-        zoomed: Whether small regions have windows of half a patch's side, and large ones of two.
+        content: ``'zoom'`` gives small regions windows of half a patch's side, and large ones of two; ``'fit'`` gives regions windows of
+            about the size of their boxes within these bounds; all others a patch's side.
     """
     batch, height, width = partition.labels.shape
     device, packed = partition.labels.device, partition.packed_labels.flatten()
@@ -101,11 +105,14 @@ def find_windows(partition: Partition, grid: tuple[int, int], patch: int, zoomed
     key = key.new_full((partition.total_regions,), 2**62).scatter_reduce(0, packed, key, 'amin')
     nearest, within = key % (height * width), key // (height * width) <= 16 * 0.5
     centre = torch.where(within[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
-    cells = partition.size * (grid[0] * grid[1] / (height * width))
-    zoom = torch.exp2(-(cells.log2() / 2).round().clamp(-1, 1)) if zoomed else torch.ones_like(cells)
+    steps = STEPS.get(content, 0)
+    pixels = (partition.bbox[:, 2:] - partition.bbox[:, :2] + 1).prod(1) if content == 'fit' else partition.size
+    octaves = (pixels * (grid[0] * grid[1] / (height * width))).log2() / 2
+    zoom = torch.exp2(-(octaves * steps).round().clamp(-steps, steps) / max(1, steps))
+    zooms = tuple(2**(step / max(1, steps)) for step in range(-steps, steps + 1))
     scale = tuple(side * patch / length for side, length in zip(grid, (height, width), strict=True))
     top = []
     for axis, side in enumerate(grid):
         first = (centre[:, axis] * scale[axis] * zoom - patch / 2).round().long()
         top.append(torch.minimum(first, (side * patch * zoom - patch).long()).clamp(min=0))
-    return Windows(centroid, zoom, torch.stack(top, 1), scale, patch, grid, zoomed)
+    return Windows(centroid, zoom, torch.stack(top, 1), scale, patch, grid, zooms)

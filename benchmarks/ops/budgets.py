@@ -12,9 +12,10 @@ from functools import partial
 import torch
 from common import build_tokenizer, median_ms, parser, photographs
 
-from dht_mm.ops import Hierarchy, finer_cut, hard_merge, soft_merge, unite_regions, united_mean, use_backend
+from dht_mm.ops import Hierarchy, cut_regions, finer_cut, hard_merge, soft_merge, unite_regions, united_mean, use_backend
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import TokenBudget
+from dht_mm.tokenizer.spread import coarse_grid
 
 
 def steps(images: torch.Tensor, hierarchy: Hierarchy, partition: Partition, target: int) -> dict[str, Callable]:
@@ -23,7 +24,7 @@ def steps(images: torch.Tensor, hierarchy: Hierarchy, partition: Partition, targ
     packing, pixels = (partition.labels, partition.offsets, partition.size), images[0, 0].numel()
     parent, offsets = hard_merge(images, *packing, target)
     size = unite_regions(*packing, partition.bbox, parent, offsets)[1]
-    seed = torch.tensor(1)
+    seed, grid = torch.tensor(1), coarse_grid(*images.shape[2:], target)
 
     def merge_exactly() -> Partition:
         cut = exact.cut(hierarchy, False)
@@ -42,6 +43,8 @@ def steps(images: torch.Tensor, hierarchy: Hierarchy, partition: Partition, targ
         'united_mean': lambda: united_mean(partition.mean, partition.offsets, partition.size, parent, size, pixels),
         'soft budget': lambda: TokenBudget('soft', test=target).merge(partition, images, False, 'gaussian'),
         'hard budget': lambda: TokenBudget('hard', test=target).merge(partition, images, False, 'gaussian'),
+        'cut_regions': lambda: cut_regions(*packing, grid),
+        'hard budget of even size': lambda: TokenBudget('hard', test=target, spread=0.1).merge(partition, images, False, 'gaussian'),
         'finer_cut': lambda: finer_cut(hierarchy, target), 'hard_merge of the cut': hard_merge_of_cut, 'exact budget': merge_exactly}
 
 

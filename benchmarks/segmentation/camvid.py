@@ -8,8 +8,10 @@ A variant is named PARTITION:CONTENT:DECODE, see variants.py: which regions, wha
 logits. `plain` is the plain ViT, a linear map of its patches interpolated bilinearly. Images are 360 x 480; the plain ViT sees them
 resized to whole patches. Each run prints its row when it ends.
 
+A name may end in @OPTION=VALUE,OPTION=VALUE for a run with other options of training, as in plain@colour=0,new-lr=10.
+
 Steps of so small a model keep the host busy and not the GPU: several runs at once (--workers) take less time together, but their
-times say nothing then. Measure these with one worker and --epochs 2.
+times say nothing then. Measure these with one worker, one device and --epochs 2.
 """
 
 import argparse
@@ -24,10 +26,11 @@ from pool import add_options, run_all  # noqa: E402
 from scoring import evaluate  # noqa: E402
 from segmenter import Segmenter  # noqa: E402
 from training import train  # noqa: E402
-from variants import parse_variant  # noqa: E402
+from variants import Variant, parse_variant  # noqa: E402
 
 GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
+CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'colour', 'stride')
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s')
 
@@ -36,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True, help='file of pack_camvid.py')
     parser.add_argument('--vit', type=Path, required=True, help='file of pack_camvid.py')
-    parser.add_argument('--tokenizer', type=Path, help='weights of a dHT tokenizer; without, they are random')
+    parser.add_argument('--tokenizer', help='weights of a dHT tokenizer, a file or dht_mm://tokenizer_c001; without, they are random')
     parser.add_argument('--variants', nargs='+', default=['plain'], metavar='NAME')
     parser.add_argument('--tokens', nargs='+', type=int, choices=list(GRIDS), default=[300], help='mean number (default: 300)')
     parser.add_argument('--epochs', type=int, default=40)
@@ -47,10 +50,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--new-lr', type=float, default=1.0, help='factor of the rate of what is not pretrained (default: 1)')
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
+    parser.add_argument('--eval-split', choices=('val', 'test'), default='test', help='choose by val, report test (default: test)')
     parser.add_argument('--train-images', type=int, help='at most so many')
     parser.add_argument('--test-images', type=int, help='at most so many')
     add_options(parser)
     return parser.parse_args()
+
+
+def with_options(name: str, args: argparse.Namespace) -> tuple[Variant, argparse.Namespace]:
+    """The variant of a name and its options, which the name may change.
+
+    Raises:
+        ValueError: The name has another form, or changes what is not a number of :func:`parse_args`.
+    """
+    variant, _, changes = name.partition('@')
+    options = dict(vars(args))
+    for option, _, value in (change.partition('=') for change in changes.split(',') if change):
+        key = option.replace('-', '_')
+        if key not in CHANGEABLE:
+            raise ValueError(f'variant must change one of {CHANGEABLE} after @, got {option!r} in {name!r}')
+        options[key] = type(options[key])(value)
+    return parse_variant(variant), argparse.Namespace(**options)
 
 
 class Runner:
@@ -58,7 +78,7 @@ class Runner:
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.vit = args, load_weights(args.vit)
-        self.data = {split: self._load(split, most) for split, most in (('train', args.train_images), ('test', args.test_images))}
+        self.train, self.test = self._load('train', args.train_images), self._load(args.eval_split, args.test_images)
 
     def _load(self, split: str, most: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels on the device, every n-th where fewer are asked for."""
@@ -69,16 +89,17 @@ class Runner:
     def __call__(self, task: tuple[str, int, int]) -> dict:
         """The figures of a variant, a number of tokens and a seed."""
         name, tokens, seed = task
+        variant, args = with_options(name, self.args)
         torch.manual_seed(seed)
-        model = Segmenter(parse_variant(name), GRIDS[tokens], self.vit, self.args.tokenizer, NUM_CLASSES).to(self.args.device)
-        figures = train(model, *self.data['train'], self.args) | evaluate(model, *self.data['test'], NUM_CLASSES, self.args)
+        model = Segmenter(variant, GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES).to(args.device)
+        figures = train(model, *self.train, args) | evaluate(model, *self.test, NUM_CLASSES, args)
         return figures | dict(kernel=model.decode.learned_kernel())
 
 
 def main() -> None:
     args = parse_args()
     for name in args.variants:
-        parse_variant(name)  # a wrong name fails before anything runs
+        with_options(name, args)  # a wrong name fails before anything runs
     tasks = [(variant, tokens, seed) for seed in args.seeds for tokens in args.tokens for variant in args.variants]
     run_all(('variant', 'T', 'seed'), tasks, Runner, SHOWN, args)
 

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--vit', type=Path, required=True)
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--splits', nargs='+', default=['train', 'test'])
+    parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'])
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     pack_images(args.out / 'camvid.npz', {split: read_split(args.data, split) for split in args.splits})

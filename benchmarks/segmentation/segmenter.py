@@ -46,12 +46,20 @@ class Segmenter(RegionViT):
 
     def __init__(self, variant: Variant, grid: tuple[int, int], vit: dict[str, Tensor], tokenizer: str | None, num_classes: int):
         super().__init__(variant, grid, retrofit(variant, grid, vit, tokenizer), from_zero=True)
-        self.decode = Decode(variant, grid, self.backbone.embed_dims, num_classes)
+        channels = 3 + (self.backbone.tokenizer.color.in_features if 'hidden' in variant.decodes else 0)
+        self.decode = Decode(variant, grid, len(self.layers) * self.backbone.embed_dims, num_classes, channels)
 
     def forward(self, images: Tensor, lattice: Lattice = ALL_PIXELS) -> tuple[Tensor, Partition | None]:
         """``[B, 3, H, W]`` normalised to ``[B, K, h, w]`` logits of the lattice's pixels and, but for plain patches, the partition."""
         _, tokens, scene = self.tokens(images)
         if scene is not None:
-            return self.decode(tokens, scene, lattice), scene.partition
+            return self.decode(tokens, scene, self._pixels(images), lattice), scene.partition
         logits = self.decode.classes(tokens).float().unflatten(0, (len(images), -1)).mT.unflatten(2, self.grid)
         return lattice.cut(F.interpolate(logits, images.shape[2:], mode='bilinear', align_corners=False)), None
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]``: what the decode knows of a pixel."""
+        if 'hidden' not in self.variant.decodes:
+            return images
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return torch.cat([images, self.backbone.tokenizer.projection(images)], 1)

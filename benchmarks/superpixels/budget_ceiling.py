@@ -6,7 +6,8 @@ DATA holds `camvid/` or `bsds500/` or both, laid out as images/SPLIT and annotat
 `segmentations` [annotators, H, W]). Of a split of n images every ceil(n / 24)-th is taken, in the order of their names.
 
 The scores are those of `dht_mm.metrics`, which docs/metrics.md defines. CamVid: mIoU when each region takes the class that most of its
-labelled pixels have, over the pixels of all images. BSDS500: means over images and annotators.
+labelled pixels have, over the pixels of all images. BSDS500: means over images and annotators. Beside them how uneven the regions are: the
+standard deviation of their sizes over the mean, averaged over images.
 """
 
 import argparse
@@ -47,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--checkpoint', metavar='FILE', help='weights of a DHTTokenizer (default: those that come with the package)')
     parser.add_argument('--compactness', type=float, default=0.01, help='that of the weights (default: %(default)s)')
     parser.add_argument('--budgets', type=int, nargs='+', default=[150, 200, 300, 400, 600], metavar='T')
+    parser.add_argument('--spread', type=float, metavar='S', help='of the hard and the exact budget (default: none)')
     parser.add_argument('--images', type=int, default=24, help='at most so many of each split (default: %(default)s)')
     parser.add_argument('--train', action='store_true', help='the training splits, to tune on, in place of CamVid test and BSDS500 val')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -90,15 +92,22 @@ def bsds_scores(samples: Iterable[Sample], labels: Iterable[Tensor]) -> list[flo
     return np.mean(scores, 0).tolist()
 
 
+def all_budgets(args: argparse.Namespace) -> list[TokenBudget | None]:
+    """None, then every mode at every target."""
+    return [None, *(TokenBudget(mode, test=target, spread=None if mode == 'soft' else args.spread)
+                    for mode in ('soft', 'hard', 'exact') for target in sorted(args.budgets))]
+
+
 def report(title: str, names: Sequence[str], tokenizer: DHTTokenizer, samples: list[Sample], scores: Callable, digits: int,
-           budgets: Sequence[int]) -> None:
-    """One table: no budget, then every mode at every budget, with the mean number of regions that it leaves."""
-    print(f'\n{title}, {len(samples)} images\n\n| budget | T | regions | {" | ".join(names)} |\n|{"---|" * (3 + len(names))}')
-    for budget in (None, *(TokenBudget(mode, test=target) for mode in ('soft', 'hard', 'exact') for target in sorted(budgets))):
+           budgets: Sequence[TokenBudget | None]) -> None:
+    """One table: a row for each budget, with the mean number of regions that it leaves and how uneven they are."""
+    print(f'\n{title}, {len(samples)} images\n\n| budget | T | regions | uneven | {" | ".join(names)} |\n|{"---|" * (4 + len(names))}')
+    for budget in budgets:
         labels = [labels_under(tokenizer, sample, budget) for sample in samples]
-        regions = np.mean([int(image.max()) + 1 for image in labels])
-        row = ' | '.join(f'{score:.{digits}f}' for score in scores(samples, labels))
-        print(f'| {budget.mode if budget else "none"} | {budget.test if budget else ""} | {regions:.0f} | {row} |', flush=True)
+        sizes = [image.flatten().bincount().double() for image in labels]
+        regions, uneven = np.mean([(len(size), float(size.std(correction=0) / size.mean())) for size in sizes], 0)
+        row = ' | '.join([f'{regions:.0f}', f'{uneven:.2f}', *(f'{score:.{digits}f}' for score in scores(samples, labels))])
+        print(f'| {budget.mode if budget else "none"} | {budget.test if budget else ""} | {row} |', flush=True)
 
 
 def main() -> None:
@@ -110,11 +119,11 @@ def main() -> None:
     if 'camvid' in found:
         split = 'train' if args.train else 'test'
         samples = load('camvid', split, args)
-        report(f'CamVid {split}', ['mIoU'], tokenizer, samples, camvid_scores, 1, args.budgets)
+        report(f'CamVid {split}', ['mIoU'], tokenizer, samples, camvid_scores, 1, all_budgets(args))
     if 'bsds500' in found:
         split = 'train' if args.train else 'val'
         samples = load('bsds500', split, args)
-        report(f'BSDS500 {split}', ['recall', 'UE', 'ASA', 'EV'], tokenizer, samples, bsds_scores, 4, args.budgets)
+        report(f'BSDS500 {split}', ['recall', 'UE', 'ASA', 'EV'], tokenizer, samples, bsds_scores, 4, all_budgets(args))
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ STEPS = 12  # of bisection
 # The number of regions is set by their least size: with the default size and the scale to set it, a few regions swallow the image
 # (K = 400, 20 validation images: achievable accuracy .905 against .951). The best of 10, 30 and 100 on six training images.
 FELZENSZWALB_SCALE = 30
-Segment = Callable[[float], np.ndarray]  # a parameter to [H, W] labels
+Segment = Callable[[int], np.ndarray]  # a parameter to [H, W] labels
 
 
 class Method(NamedTuple):
@@ -60,12 +61,20 @@ class Method(NamedTuple):
     """
 
     prepare: Callable[[np.ndarray], Segment]
-    bounds: tuple[float, float] | None = None
+    bounds: tuple[int, int] | None = None
     weights: str = ''
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument('--scores', type=Path, metavar='FILE', help='lines of JSON, one for each score of an image, to go on from')
+    parser.add_argument('--plot', type=Path, help='picture of the scores over K; needs matplotlib')
+    return parser.parse_args()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that name images, methods and numbers of regions."""
     parser.add_argument('--data', type=Path, required=True, help='folder of images/SPLIT and groundTruth/SPLIT')
     parser.add_argument('--split', default='val', help='default: %(default)s')
     parser.add_argument('--checkpoint', metavar='FILE', help='weights of a DHTTokenizer (default: those that come with the package)')
@@ -74,9 +83,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--regions', type=int, nargs='+', default=[200, 400, 600, 1000], metavar='K')
     parser.add_argument('--images', type=int, default=24, help='at most so many, evenly from all (default: %(default)s)')
     parser.add_argument('--methods', nargs='+', metavar='NAME', help='some of the methods; all by default')
-    parser.add_argument('--scores', type=Path, metavar='FILE', help='lines of JSON, one for each score of an image, to go on from')
-    parser.add_argument('--plot', type=Path, help='picture of the scores over K; needs matplotlib')
-    return parser.parse_args()
 
 
 def dht(tokenizer: DHTTokenizer, mode: str) -> Callable[[np.ndarray], Segment]:
@@ -84,8 +90,8 @@ def dht(tokenizer: DHTTokenizer, mode: str) -> Callable[[np.ndarray], Segment]:
     def prepare(image: np.ndarray) -> Segment:
         images = normalize(image, 'cpu')
 
-        def segment(target: float) -> np.ndarray:
-            tokenizer.token_budget = TokenBudget(mode, test=round(target))
+        def segment(target: int) -> np.ndarray:
+            tokenizer.token_budget = TokenBudget(mode, test=target)
             return tokenizer(images).labels[0].numpy()
         return segment
     return prepare
@@ -93,10 +99,10 @@ def dht(tokenizer: DHTTokenizer, mode: str) -> Callable[[np.ndarray], Segment]:
 
 def tokenized(make: Callable[[int], torch.nn.Module]) -> Callable[[np.ndarray], Segment]:
     """A tokenizer without weights, made anew for each parameter."""
-    return lambda image: lambda parameter: make(round(parameter))(normalize(image, 'cpu')).labels[0].numpy()
+    return lambda image: lambda parameter: make(parameter)(normalize(image, 'cpu')).labels[0].numpy()
 
 
-def opencv(segment: Callable[[np.ndarray, float], np.ndarray]) -> Callable[[np.ndarray], Segment]:
+def opencv(segment: Callable[[np.ndarray, int], np.ndarray]) -> Callable[[np.ndarray], Segment]:
     """A method of OpenCV on the slightly blurred image in CIELAB, which its documentation recommends."""
     def prepare(image: np.ndarray) -> Segment:
         lab = cv2.cvtColor(cv2.GaussianBlur(image, (3, 3), 0), cv2.COLOR_RGB2LAB)
@@ -110,9 +116,9 @@ def iterated(superpixels: object) -> np.ndarray:
     return superpixels.getLabels()
 
 
-def seeds(image: np.ndarray, parameter: float) -> np.ndarray:
+def seeds(image: np.ndarray, parameter: int) -> np.ndarray:
     levels = 4 if parameter < 500 else 3  # the smallest superpixels of four levels have 16 x 16 pixels
-    superpixels = ximgproc.createSuperpixelSEEDS(image.shape[1], image.shape[0], 3, round(parameter), levels)
+    superpixels = ximgproc.createSuperpixelSEEDS(image.shape[1], image.shape[0], 3, parameter, levels)
     superpixels.iterate(image, 10)
     return superpixels.getLabels()
 
@@ -128,23 +134,25 @@ def budgets(name: str, checkpoint: str, compactness: float) -> dict[str, Method]
 
 
 def build_methods(args: argparse.Namespace) -> dict[str, Method]:
-    """All methods for which the packages are installed, at default parameters but for the one that sets the number of regions."""
+    """The methods asked for, or all for which the packages are installed, at default parameters but for the number of regions."""
     methods = budgets('dHT', args.checkpoint or shipped_tokenizer(args.compactness), args.compactness)
     if args.published is not None:
         methods |= budgets('published', args.published, args.compactness)
     methods |= {
         'grid': Method(tokenized(GridTokenizer), (60, 4)),
         'quadtree': Method(tokenized(QuadtreeTokenizer)),
-        'SLIC, scikit-image': Method(lambda image: lambda number: slic(image, round(number), start_label=0), (20, 8000)),
-        'Felzenszwalb': Method(lambda image: lambda pixels: felzenszwalb(image, FELZENSZWALB_SCALE, 0.8, round(pixels)), (3000, 3)),
+        'SLIC, scikit-image': Method(lambda image: lambda number: slic(image, number, start_label=0), (20, 8000)),
+        'Felzenszwalb': Method(lambda image: lambda pixels: felzenszwalb(image, FELZENSZWALB_SCALE, 0.8, pixels), (3000, 3)),
     }
     if ximgproc is not None:
         methods |= {
-            'SLIC, OpenCV': Method(opencv(lambda lab, side: iterated(ximgproc.createSuperpixelSLIC(lab, 100, round(side)))), (60, 4)),
-            'LSC, OpenCV': Method(opencv(lambda lab, side: iterated(ximgproc.createSuperpixelLSC(lab, round(side)))), (60, 4)),
+            'SLIC, OpenCV': Method(opencv(lambda lab, side: iterated(ximgproc.createSuperpixelSLIC(lab, 100, side))), (60, 4)),
+            'LSC, OpenCV': Method(opencv(lambda lab, side: iterated(ximgproc.createSuperpixelLSC(lab, side))), (60, 4)),
             'SEEDS, OpenCV': Method(opencv(seeds), (20, 8000)),
         }
-    return methods
+    if unknown := sorted(set(args.methods or methods) - methods.keys()):
+        raise SystemExit(f'--methods must be some of {sorted(methods)}, got {unknown}')
+    return {name: methods[name] for name in args.methods or methods}
 
 
 def matched(segment: Segment, method: Method, target: int) -> np.ndarray:
@@ -154,7 +162,7 @@ def matched(segment: Segment, method: Method, target: int) -> np.ndarray:
     (few, many), best = method.bounds, None
     for _ in range(STEPS):
         middle = (few * many) ** 0.5
-        labels = segment(middle)
+        labels = segment(round(middle))
         regions = num_regions(labels)
         if best is None or abs(regions - target) < abs(num_regions(best) - target):
             best = labels
@@ -188,7 +196,7 @@ def evaluate(name: str, method: Method, samples: Iterable[AnnotatedImage], targe
         keys = [(name, method.weights, sample.image.name, target) for target in targets]
         if not all(key in known for key in keys):
             image, truths = read_image(sample.image), sample.read_truths()
-            segment = method.prepare(image)
+            segment = cache(method.prepare(image))  # bisections share steps, and are of whole numbers
             for key in keys:
                 known.add(key, partition_scores(matched(segment, method, key[-1]), image, truths))
         for row, key in zip(rows, keys, strict=True):
@@ -227,13 +235,11 @@ def print_table(results: dict[str, list[dict[str, float]]], targets: Sequence[in
 def main() -> None:
     args = parse_args()
     methods = build_methods(args)
-    if unknown := sorted(set(args.methods or methods) - methods.keys()):
-        raise SystemExit(f'--methods must be some of {sorted(methods)}, got {unknown}')
     samples, known = find_images(args.data, args.split, args.images), Scores(args.scores)
     results = {}
-    for name in args.methods or methods:
+    for name, method in methods.items():
         print(name, file=sys.stderr)
-        results[name] = evaluate(name, methods[name], samples, sorted(args.regions), known)
+        results[name] = evaluate(name, method, samples, sorted(args.regions), known)
     print_table(results, sorted(args.regions), len(samples))
     if args.plot:
         plot(args.plot, results)

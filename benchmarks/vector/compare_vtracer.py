@@ -5,8 +5,8 @@
 
 A sweep of vtracer's settings and a sweep of our number of regions, each point the mean over all images, resized bicubically to
 size x size pixels and rendered by resvg. Then, for each setting of vtracer that no cheaper one equals in PSNR, our curve, interpolated
-linearly over the logarithm of paths (or bytes). Last the time on one thread, theirs and ours image by image in turn: ours with and without
-finding the regions, which is part of theirs.
+linearly over the logarithm of paths (or bytes). Last the processor time on one thread, theirs and ours image by image in turn: ours with
+and without finding the regions, which is part of theirs.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from dht_mm.metrics import psnr  # noqa: E402
 from dht_mm.vector import vectorize, vectorize_published  # noqa: E402
 from dht_mm.visualization import paint_mean_color, read_image  # noqa: E402
 
-TOKENS = (30, 60, 100, 150, 200, 300, 450, 700, 1000, 1500, 2500, 4000)
+TOKENS = (20, 30, 60, 100, 150, 200, 300, 450, 700, 1000, 1500, 2500, 4000)
 MODES, SPECKLES, COLOR_BITS, LAYERS = ('polygon', 'spline'), (2, 4, 8, 16), (6, 8), (8, 32)
 DIGITS = 0  # after the point of vtracer's coordinates; more of them cost bytes and gain 0.1 dB
 TIMED = dict(mode='polygon', filter_speckle=4, color_precision=8, layer_difference=32)
@@ -58,20 +58,17 @@ def mean_point(name: str, rows: list[tuple]) -> Point:
     return Point(name, *np.mean(rows, 0))
 
 
-def ours(images: list[np.ndarray], tokenizer: torch.nn.Module, tokens: int | None, device: str, published: bool = False,
-         **options: object) -> Point:
-    """Our point for a number of regions, or for the tokenizer's own choice of them."""
+def ours(images: list[np.ndarray], regions: list[np.ndarray], name: str, published: bool = False, **options: object) -> Point:
+    """Our point for the images' label maps."""
     draw = vectorize_published if published else vectorize
-    svgs = [draw(image, find_regions(tokenizer, image, tokens, device)[0], **options) for image in images]
-    name = f"T={tokens or 'own'}{' published' if published else ' gradients' if options else ''}"
+    svgs = [draw(image, labels, **options) for image, labels in zip(images, regions, strict=True)]
     return mean_point(name, [quality(image, svg) for image, svg in zip(images, svgs, strict=True)])
 
 
-def flat_partition(images: list[np.ndarray], tokenizer: torch.nn.Module, device: str) -> Point:
-    """The tokenizer's own partition, each pixel in its region's mean colour: no vector graphics at all."""
+def flat_partition(images: list[np.ndarray], regions: list[np.ndarray]) -> Point:
+    """Each pixel in its region's mean colour: no vector graphics at all."""
     rows = []
-    for image in images:
-        labels, _ = find_regions(tokenizer, image, None, device)
+    for image, labels in zip(images, regions, strict=True):
         painted = paint_mean_color(image, labels)
         rows.append((psnr(image, painted), ssim(image, painted), labels.max() + 1, np.nan))
     return mean_point('painted partition', rows)
@@ -125,20 +122,20 @@ def print_comparison(cost: str, vtracer_points: list[Point], curves: dict[str, l
 
 
 def print_times(images: list[np.ndarray], tokenizer: torch.nn.Module, device: str) -> None:
-    """Median times in ms of vtracer and, at its number of paths, of us."""
+    """Processor times in ms of vtracer and, at its number of paths, of us: of each image the least, and of all images the median."""
     tokens = round(np.mean([run_vtracer(image, **TIMED).count('<path') for image in images]))
     times = []
     for image in images * RUNS:
         pixels = pixel_list(image)
-        moments = [time.perf_counter()]
+        moments = [time.process_time()]
         vtracer.convert_pixels_to_svg(pixels, image.shape[1::-1], **TIMED)
-        moments.append(time.perf_counter())
+        moments.append(time.process_time())
         labels, _ = find_regions(tokenizer, image, tokens, device)
-        moments.append(time.perf_counter())
+        moments.append(time.process_time())
         vectorize(image, labels)
-        moments.append(time.perf_counter())
+        moments.append(time.process_time())
         times.append(np.diff(moments) * 1000)
-    them, regions, curves = np.median(times, 0)
+    them, regions, curves = np.median(np.reshape(times, (RUNS, len(images), 3)).min(0), 0)
     print(f'\n{tokens} paths: vtracer {them:.0f} ms, vectorize {curves:.0f} ms ({curves / them:.2f} of vtracer), with finding the regions '
           f'{regions + curves:.0f} ms ({(regions + curves) / them:.2f})')
 
@@ -155,10 +152,11 @@ def main() -> None:
     images = [np.array(Image.fromarray(read_image(path)).resize((args.size, args.size), Image.Resampling.BICUBIC))
               for path in sorted(args.folder.glob('*.jpg'))]
     print(f'{len(images)} images, {args.size} x {args.size} pixels')
+    own, *merged = ([find_regions(tokenizer, image, tokens, args.device)[0] for image in images] for tokens in (None, *TOKENS))
     print_points("The tokenizer's own regions", [
-        flat_partition(images, tokenizer, args.device), *(ours(images, tokenizer, None, args.device, **options) for options in (
-            dict(published=True), {}, dict(least_gain=GAIN)))])
-    curves = {name: [ours(images, tokenizer, tokens, args.device, **options) for tokens in TOKENS]
+        flat_partition(images, own), ours(images, own, 'published steps', published=True), ours(images, own, 'flat fills'),
+        ours(images, own, 'gradients', least_gain=GAIN)])
+    curves = {name: [ours(images, regions, f'T={tokens}', **options) for tokens, regions in zip(TOKENS, merged, strict=True)]
               for name, options in (('flat fills', {}), ('gradients', dict(least_gain=GAIN)))}
     for name, points in curves.items():
         print_points(f'T regions, {name}', points)

@@ -1,7 +1,7 @@
 """A module's forward and backward as CUDA graphs: recorded once for each kind of input, then replayed with one launch each."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +19,23 @@ class CUDAGraphs:
     and autocast. Copies and pickles of this object are empty, so that a module with graphs can be copied. Where graphs cannot be
     recorded, the module runs as it would without: on a CPU, for images that want a gradient, within another recording, traced, and after
     the first 8 kinds.
+
+    Args:
+        within: Gives a context for the recordings of a module; a function that can be pickled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, within: Callable[[nn.Module], AbstractContextManager] = nullcontext) -> None:
+        self._within = within
         self._addresses: list[int] = []
         self._graphs: dict[tuple, _Graph] = {}
 
     def __reduce__(self) -> tuple:
-        return CUDAGraphs, ()
+        return CUDAGraphs, (self._within,)
 
     def __call__(self, function: Callable[[Tensor], object], module: nn.Module, images: Tensor) -> object:
         """``function(images)``, which may read the parameters and buffers of ``module``.
 
-        Its result is a new one each time, a tree of tensors. A backward must follow before the next forward of the same kind.
+        Its result is a new one each time, a tree of tensors and None. A backward must follow before the next forward of the same kind.
         """
         if not images.is_cuda or images.requires_grad or _is_recorded():
             return function(images)
@@ -43,8 +47,12 @@ class CUDAGraphs:
         if kind not in self._graphs:
             if len(self._graphs) == MOST_GRAPHS:
                 return function(images)
-            self._graphs[kind] = _Graph(function, module, images)
+            self._graphs[kind] = _Graph(lambda batch: self._run(function, module, batch), module, images)
         return self._graphs[kind](images)
+
+    def _run(self, function: Callable[[Tensor], object], module: nn.Module, images: Tensor) -> object:
+        with self._within(module):
+            return function(images)
 
 
 class _Graph:
@@ -61,7 +69,8 @@ class _Graph:
 
     def __call__(self, images: Tensor) -> object:
         outputs = _Replay.apply(self, images, *self.inputs) if self.inputs else self.forward(images)
-        return tree_unflatten([*outputs], self.form)
+        given = iter(outputs)
+        return tree_unflatten([next(given) if there else None for there in self.there], self.form)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Replay the forward; copies of its outputs."""
@@ -113,8 +122,9 @@ class _Graph:
     def _run(self, function: Callable[[Tensor], object]) -> list[Tensor]:
         # A graph must not read weights that autocast has cast before it, outside.
         with torch.autocast('cuda', torch.get_autocast_dtype('cuda'), torch.is_autocast_enabled('cuda'), cache_enabled=False):
-            outputs, self.form = tree_flatten(function(self.images))
-        return outputs
+            leaves, self.form = tree_flatten(function(self.images))
+        self.there = [leaf is not None for leaf in leaves]  # optional fields can be empty
+        return [leaf for leaf in leaves if leaf is not None]
 
     def _gradients(self, outputs: list[Tensor], output_grads: list[Tensor]) -> list[Tensor | None]:
         outputs = [output for output in outputs if output.requires_grad]

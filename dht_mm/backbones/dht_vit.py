@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mmengine.logging import print_log
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dht_mm.embedding import RegionEmbedding, resize_positions, sequence_offsets, split
-from dht_mm.encoder import Encoder, TokenLayout
+from dht_mm.encoder import Encoder, TokenLayout, half_weights
 from dht_mm.features import RegionFeatures
 from dht_mm.ops.checks import check_positive
 from dht_mm.registry import MODELS
@@ -98,7 +99,7 @@ class DHTViT(BaseModule):
         self.patch_size, self.out_type = patch_size, out_type
         self.out_indices = resolve_indices(out_indices, self.num_layers)
         self.tokenizer = self._build_tokenizer(tokenizer, in_channels)
-        self._graphs = CUDAGraphs() if cuda_graph else None
+        self._graphs = CUDAGraphs(_with_half_weights) if cuda_graph else None
         if cuda_graph and getattr(self.tokenizer, 'capacity', None) is None:
             raise ValueError('cuda_graph must be False with a tokenizer that has no fixed capacity, got True')
         if cuda_graph and encoder.get('with_cp'):
@@ -228,3 +229,7 @@ class DHTViT(BaseModule):
         if tokenizer is None:
             return DHTTokenizer(in_channels)
         return tokenizer if isinstance(tokenizer, nn.Module) else MODELS.build(tokenizer)
+
+
+def _with_half_weights(model: DHTViT) -> AbstractContextManager:
+    return half_weights(model.encoder.blocks)

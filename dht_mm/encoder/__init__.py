@@ -4,6 +4,7 @@ from .attention import Attention
 from .block import Block, DropPath
 from .encoder import Encoder
 from .flops import register_flops
+from .half_weights import half_weights
 from .layout import TokenLayout
 from .mlp import MLP
 from .packing import PackedAttention, PaddedAttention
@@ -11,7 +12,8 @@ from .scaling import LayerScale
 from .swiglu import SwiGLU
 
 __all__ = [
-    'MLP', 'Attention', 'Block', 'DropPath', 'Encoder', 'LayerScale', 'PackedAttention', 'PaddedAttention', 'SwiGLU', 'TokenLayout'
+    'MLP', 'Attention', 'Block', 'DropPath', 'Encoder', 'LayerScale', 'PackedAttention', 'PaddedAttention', 'SwiGLU', 'TokenLayout',
+    'half_weights'
 ]
 
 register_flops()

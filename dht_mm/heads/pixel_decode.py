@@ -14,6 +14,8 @@ from dht_mm.structures import Partition
 RING = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7))  # y and x, the pixel itself first
 REACH = 0.6  # radius of the ring, in sides of a square as large as the image's mean region
 BLUR = 5  # side of the square over which a pixel's surroundings are averaged
+WIDE = 17  # side of a wider one
+NOISE = 0.01  # added to the variance of a region's colours
 SPEED = 30.0  # Adam moves a parameter by at most a learning rate a step: numbers that must move far are kept divided by this
 PIXELS_AT_ONCE = 2**18
 ALL = slice(None)
@@ -24,8 +26,9 @@ class Scene(NamedTuple):
 
     Attributes:
         labels: ``[B, H, W]`` int64, the row of each pixel's region.
-        colours: ``[B, 2 C, H, W]``, the images and their surroundings' mean.
+        colours: ``[B, F, H, W]``, the images, their surroundings' mean and, with texture, that of wider ones and the deviations in both.
         region: ``[R, 2 + C]``, centroid y, x in pixels and mean colour.
+        scale: ``[R, C]``, what differences of colour are multiplied by, or None.
         size: ``[R]``, pixels.
         boxes: ``[R, 4]``, top, left, bottom, right in pixels; the last two are not inclusive.
         steps: ``[B, T, 2]`` int64, y and x from a pixel to the places whose regions are mixed, in pixels.
@@ -34,6 +37,7 @@ class Scene(NamedTuple):
     labels: Tensor
     colours: Tensor
     region: Tensor
+    scale: Tensor | None
     size: Tensor
     boxes: Tensor
     steps: Tensor
@@ -46,7 +50,8 @@ class PixelDecode(nn.Module):
     - A pixel mixes the logits of its own region and of the regions at ``mix`` points around it, those of their nearest squares. The
       weights are a softmax over distance to the centroid, difference of colour and whether the region is its own, with learned factors.
       The points are closer by the more regions an image has.
-    - With ``pixel``, a token also has a linear map to logits of the pixel's colour, and of that around it, relative to the region's mean.
+    - With ``pixel``, a token also has a linear map to logits of the pixel's colour, and of that around it, relative to the region's mean;
+      with ``texture``, of that in a wider square too and of the colours' deviation in both.
 
     At first squares and colours have no say. The result does not depend on the other images of a batch. Not in the paper; what each part
     is worth is in ``docs/segmentation.md``.
@@ -58,21 +63,26 @@ class PixelDecode(nn.Module):
         mix: 0, 4 or 8 points around the pixel.
         pixel: Whether colours have a say.
         image_channels: Channels of the images, C.
+        texture: Whether the map of colours reads more than the means of one square.
+        relative: Whether differences of colour count in units of the deviation within the region.
 
     Raises:
         ValueError: An argument is out of its range.
     """
 
-    def __init__(self, dims: int, num_classes: int, places: int = 4, mix: int = 4, pixel: bool = True, image_channels: int = 3):
+    def __init__(self, dims: int, num_classes: int, places: int = 4, mix: int = 4, pixel: bool = True, image_channels: int = 3,
+                 texture: bool = False, relative: bool = False):
         super().__init__()
         if not isinstance(places, int) or places < 1:
             raise ValueError(f'places must be a positive integer, got {places!r}')
         if mix not in (0, 4, 8):
             raise ValueError(f'mix must be 0, 4 or 8, got {mix!r}')
-        self.side, self.channels = places, image_channels
+        self.side, self.channels, self.texture, self.relative = places, image_channels, texture, relative
+        self.means = 3 if texture else 2  # of a pixel's features, those that are colours
+        features = image_channels * (5 if texture else 2)
         self.register_buffer('ring', torch.tensor(RING[:1 + mix]), persistent=False)
         self.places = nn.Linear(dims, num_classes * places**2, bias=False) if places > 1 else None
-        self.slopes = nn.Linear(dims, num_classes * 2 * image_channels, bias=False) if pixel else None
+        self.slopes = nn.Linear(dims, num_classes * features, bias=False) if pixel else None
         # Logarithms of the factors of distance and colour, bonus of the own region.
         self.kernel = nn.Parameter(torch.empty(3)) if mix else None
         self.init_weights()
@@ -117,7 +127,7 @@ class PixelDecode(nn.Module):
             yield self._sums(table, scene, slice(top, top + step), ALL)
 
     def _table(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """``[R s^2 + R 2 C, K]``: logits of each square of each region, then those of each of its pixels' features."""
+        """``[R s^2 + R F, K]``: logits of each square of each region, then those of each of its pixels' features."""
         dtype = torch.promote_types(tokens.dtype, torch.float32)
         logits, tokens, num_classes = logits.to(dtype), tokens.to(dtype), logits.shape[1]
         with torch.autocast(tokens.device.type, enabled=False):
@@ -135,13 +145,24 @@ class PixelDecode(nn.Module):
             raise ValueError(f'images must be of shape {(batch, self.channels, height, width)}, got {tuple(images.shape)}')
         images = images.float()
         places = torch.stack(torch.meshgrid(_count(height, images), _count(width, images), indexing='ij')).expand(batch, -1, -1, -1)
-        region = region_mean(torch.cat([places, images], 1), partition.labels, partition.offsets, partition.size)
-        around = F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
+        squares = [images.square()] if self.relative else []
+        region = region_mean(torch.cat([places, images, *squares], 1), partition.labels, partition.offsets, partition.size)
+        region, squares = region[:, :2 + self.channels], region[:, 2 + self.channels:]
+        scale = (squares - region[:, 2:].square() + NOISE).clamp_min(NOISE).rsqrt() if self.relative else None
         if boxes is None:
             boxes = torch.cat([partition.bbox[:, :2], partition.bbox[:, 2:] + 1], 1).float()
         reach = REACH * (height * width / partition.num_regions.clamp_min(1).double()).sqrt()
         steps = (reach[:, None, None] * self.ring.double()).round().long()
-        return Scene(partition.packed_labels, torch.cat([images, around], 1), region, partition.size.clamp_min(1), boxes, steps)
+        return Scene(partition.packed_labels, self._colours(images), region, scale, partition.size.clamp_min(1), boxes, steps)
+
+    def _colours(self, images: Tensor) -> Tensor:
+        """``[B, F, H, W]``: the colours of a pixel and of its surroundings."""
+        near = _around(images, BLUR)
+        if not self.texture:
+            return torch.cat([images, near], 1)
+        wide, squares = _around(images, WIDE), images.square()
+        deviations = [(_around(squares, side) - mean.square()).clamp_min(0).sqrt() for side, mean in ((BLUR, near), (WIDE, wide))]
+        return torch.cat([images, near, wide, *deviations], 1)
 
     def _sums(self, table: Tensor, scene: Scene, rows: slice, columns: slice) -> Tensor:
         """``[B, K, h, w]``: for each pixel the weighted sum of the rows of the table that it reads."""
@@ -170,9 +191,10 @@ class PixelDecode(nn.Module):
         kernel = self.kernel.to(torch.promote_types(self.kernel.dtype, torch.float32)) * SPEED
         factors, bonus = kernel[:2].exp(), kernel[2]
         place = torch.cat([pixel.expand(*colours.shape[:3], 2), colours], -1)
-        away = (F.embedding(regions, scene.region) - place[:, :, :, None]).to(kernel.dtype).square()
-        distance = away[..., :2].sum(-1) / scene.size[regions]
-        return (bonus * (regions == regions[..., :1]) - factors[0] * distance - factors[1] * away[..., 2:].sum(-1)).softmax(-1)
+        away = (F.embedding(regions, scene.region) - place[:, :, :, None]).to(kernel.dtype)
+        distance = away[..., :2].square().sum(-1) / scene.size[regions]
+        colour = away[..., 2:] if scene.scale is None else away[..., 2:] * F.embedding(regions, scene.scale)
+        return (bonus * (regions == regions[..., :1]) - factors[0] * distance - factors[1] * colour.square().sum(-1)).softmax(-1)
 
     def _squares(self, regions: Tensor, weights: Tensor | None, scene: Scene, pixel: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, h, w, taps]``: squares that a pixel reads, and their weights: four of its own region, one of each other."""
@@ -194,11 +216,17 @@ class PixelDecode(nn.Module):
         return read, torch.cat([weights[..., :1] * share, weights[..., 1:]], -1)
 
     def _features(self, own: Tensor, scene: Scene, colours: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, h, w, 2 C]``: rows of its region's linear map, and how a pixel's and its surroundings' colour differ from the region's."""
-        features = colours - F.embedding(own, scene.region[:, 2:]).repeat(1, 1, 1, 2)
+        """``[B, h, w, F]``: rows of its region's linear map, and how a pixel's and its surroundings' colour differ from the region's."""
+        means = F.embedding(own, scene.region[:, 2:]).repeat(1, 1, 1, self.means)
+        features = colours - F.pad(means, (0, colours.shape[-1] - means.shape[-1]))
         count = features.shape[-1]
         first = len(scene.region) * self.side**2
         return first + own[..., None] * count + _count(count, own), features
+
+
+def _around(images: Tensor, side: int) -> Tensor:
+    """Means over squares of a side, those beyond the border left out."""
+    return F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)
 
 
 def _count(length: int, like: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def boundary_recall(labels: LabelMap, truths: Segmentations, tolerance: int = 1,
         ValueError: Labels are negative, empty or of different sizes, or ``tolerance`` is negative.
     """
     ours, theirs, kept = _borders(labels, truths, tolerance, ignore_index)
-    return _share(theirs & kept, _near(ours[None], tolerance))
+    return _share(theirs & kept, near_pixels(ours[None], tolerance))
 
 
 def boundary_precision(labels: LabelMap, truths: Segmentations, tolerance: int = 1, ignore_index: int | None = None) -> float:
@@ -40,7 +40,7 @@ def boundary_precision(labels: LabelMap, truths: Segmentations, tolerance: int =
     :func:`boundary_recall`; border pixels of the partition where the annotation is open are not counted.
     """
     ours, theirs, kept = _borders(labels, truths, tolerance, ignore_index)
-    return _share(ours & kept, _near(theirs, tolerance))
+    return _share(ours & kept, near_pixels(theirs, tolerance))
 
 
 def border_pixels(labels: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def _borders(labels: LabelMap, truths: Segmentations, tolerance: int, ignore_ind
     return border_pixels(labels), border_pixels(truths), kept
 
 
-def _near(mask: Tensor, tolerance: int) -> Tensor:
+def near_pixels(mask: Tensor, tolerance: int) -> Tensor:
     """``[A, H, W]`` bool: pixels with one of the mask at most ``tolerance`` rows and columns away."""
     return F.max_pool2d(mask[:, None].float(), 2 * tolerance + 1, 1, tolerance)[:, 0] > 0
 

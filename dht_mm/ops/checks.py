@@ -45,3 +45,10 @@ def check_positive(**values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f'{name} must be a positive integer, got {value!r}')
+
+
+def check_grid(grid: tuple[int, int]) -> None:
+    """Raise unless ``grid`` is two positive integers."""
+    if not isinstance(grid, (tuple, list)) or len(grid) != 2:
+        raise ValueError(f'grid must be two numbers of cells, along y and along x, got {grid!r}')
+    check_positive(grid_y=grid[0], grid_x=grid[1])

@@ -29,6 +29,8 @@ def pool_cells(tokens: Tensor, labels: Tensor, offsets: Tensor, stride: int) -> 
     check_positive(stride=stride)
     if tokens.dim() != 2 or not tokens.is_floating_point():
         raise ValueError(f'tokens must be a float [R, D], got {tokens.dtype} of shape {tuple(tokens.shape)}')
+    if not len(tokens) and labels.numel():
+        raise ValueError('tokens must have a row for each region, got none')
     return _pool_cells(tokens, labels, offsets, stride).movedim(-1, 1)
 
 

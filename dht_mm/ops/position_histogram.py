@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
-from .checks import check_count, check_labels, check_positive
+from .checks import check_count, check_grid, check_labels
 from .op import define
 from .reference import position_histogram as reference
 
@@ -29,9 +29,7 @@ def position_histogram(labels: Tensor, offsets: Tensor, total_regions: int, grid
     """
     check_labels(labels, offsets)
     check_count(total_regions=total_regions)
-    if not isinstance(grid, (tuple, list)) or len(grid) != 2:
-        raise ValueError(f'grid must be two numbers of cells, along y and along x, got {grid!r}')
-    check_positive(grid_y=grid[0], grid_x=grid[1])
+    check_grid(grid)
     return _position_histogram(labels, offsets, total_regions, *grid)
 
 

@@ -9,6 +9,8 @@ from .op import define
 from .reference import region_pixels as reference
 from .reference.packing import fill_rows, used_rows
 
+LARGEST_PATCH = 46340  # its square is the number of points
+
 
 def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, patch_size: int,
                   shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -37,6 +39,8 @@ def region_pixels(image: Tensor, labels: Tensor, offsets: Tensor, bbox: Tensor, 
     """
     check_labels(labels, offsets, image=image, bbox=bbox, **({} if shift is None else dict(shift=shift)))
     check_positive(patch_size=patch_size)
+    if patch_size > LARGEST_PATCH:
+        raise ValueError(f'patch_size must be at most {LARGEST_PATCH}, got {patch_size}')
     if not image.is_floating_point():
         raise TypeError(f'image must be floating point, got {image.dtype}')
     if image.dim() != 4 or (image.shape[0], *image.shape[2:]) != labels.shape:

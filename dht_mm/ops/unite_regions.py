@@ -28,7 +28,7 @@ def unite_regions(labels: Tensor, offsets: Tensor, size: Tensor, bbox: Tensor, p
 
     Raises:
         TypeError: ``labels`` or ``offsets`` are not integers.
-        ValueError: The shapes do not fit together, or ``rows`` is not a positive integer.
+        ValueError: The shapes do not fit together, ``rows`` is not a positive integer, or on the CPU ``merged_offsets`` do not rise from 0.
     """
     check_labels(labels, offsets, size=size, bbox=bbox, parent=parent, merged_offsets=merged_offsets)
     if size.dim() != 1 or parent.shape != size.shape or bbox.shape != (len(size), 4) or merged_offsets.shape != offsets.shape:
@@ -76,6 +76,8 @@ def _unite_regions(labels, offsets, size, bbox, parent, merged_offsets, rows):
     total = int(merged_offsets[-1])
     if not 0 <= total <= len(size):
         raise ValueError(f'merged_offsets must end in [0, {len(size)}], got {total}')
+    if not labels.is_cuda and (merged_offsets[0] != 0 or (merged_offsets[1:] < merged_offsets[:-1]).any()):
+        raise ValueError(f'merged_offsets must rise from 0, got {merged_offsets.tolist()}')
     rows = total if rows is None else rows
     if compiled and labels.is_cuda:
         return torch.ops.dht_mm_ext.unite_regions(*arguments, rows)

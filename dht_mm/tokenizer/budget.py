@@ -1,12 +1,15 @@
 """Token budgets: how many regions a partition may keep (paper section 3.4)."""
 
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from dht_mm.ops import Hierarchy, finer_cut, hard_merge, soft_merge, unite_regions, united_mean
 from dht_mm.structures import Partition
+
+from .spread import cut_coarsely, with_places
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,9 @@ class TokenBudget:
             criterion selects.
         train: Target in training; ``None`` is ``round(sqrt(N))`` for images of N pixels.
         test: Target in evaluation; ``None`` is ``round(sqrt(N) / 0.56)``.
+        spread: How much evenness of size counts against colour; ``None`` leaves sizes to the colours. Regions are first cut along a grid
+            of squares, twice as long as those of which the image has the target, and then merged with the place of their pixels as two
+            further channels, in which such a square's half side is ``spread``, in units of the normalised image. Not for ``'soft'``.
 
     Raises:
         ValueError: A value is out of its range.
@@ -26,6 +32,7 @@ class TokenBudget:
     mode: str
     train: int | None = None
     test: int | None = None
+    spread: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ('soft', 'hard', 'exact'):
@@ -34,6 +41,12 @@ class TokenBudget:
             target = getattr(self, name)
             if target is not None and (isinstance(target, bool) or not isinstance(target, int) or target < 1):
                 raise ValueError(f'token_budget {name} must be a positive integer or None, got {target!r}')
+        if self.spread is None:
+            return
+        if isinstance(self.spread, bool) or not isinstance(self.spread, Real) or not 0 < self.spread < float('inf'):
+            raise ValueError(f'token_budget spread must be a positive finite number or None, got {self.spread!r}')
+        if self.mode == 'soft':
+            raise ValueError(f"token_budget spread must be None with mode='soft', which does not look at pixels, got {self.spread!r}")
 
     def target(self, num_pixels: int, training: bool) -> int:
         """Regions to keep in an image of ``num_pixels`` pixels."""
@@ -59,16 +72,18 @@ class TokenBudget:
             kernel: Similarity of colours in the soft budget.
         """
         target = self._target_of(partition.labels, training)
+        if self.mode == 'soft':
+            seed = torch.randint(2**62, (), device='cpu') if training else None
+            return merge_regions(partition, *soft_merge(partition.labels, partition.offsets, partition.size, partition.bbox,
+                                                        partition.color, target, seed=seed, kernel=kernel))
+        fixed = partition.max_regions is not None
+        if self.spread is not None:
+            partition, images = cut_coarsely(partition, target), with_places(images, target, self.spread)
         labels, offsets, size = partition.labels, partition.offsets, partition.size
-        if self.mode != 'soft':
-            most = min(target, labels.shape[1] * labels.shape[2], partition.max_regions or target)
-            fixed = partition.max_regions is not None
-            rows = min(len(size), len(partition) * most) if fixed else None
-            merged = merge_regions(partition, *hard_merge(images, labels, offsets, size, target), rows)
-            return replace(merged, max_regions=most if fixed else None)
-        seed = torch.randint(2**62, (), device='cpu') if training else None
-        return merge_regions(
-            partition, *soft_merge(labels, offsets, size, partition.bbox, partition.color, target, seed=seed, kernel=kernel))
+        most = min(target, labels.shape[1] * labels.shape[2], partition.max_regions or target)
+        rows = min(len(size), len(partition) * most) if fixed else None
+        merged = merge_regions(partition, *hard_merge(images, labels, offsets, size, target), rows)
+        return replace(merged, max_regions=most if fixed else None)
 
     def _target_of(self, labels: Tensor, training: bool) -> int:
         height, width = labels.shape[1:]

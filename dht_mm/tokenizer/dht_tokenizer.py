@@ -35,14 +35,16 @@ class DHTTokenizer(BaseModule):
         criterion: ``'aic'``, ``'aicc'``, ``'bic'`` or ``'cic'``.
         iota: Positive constant of the likelihood; larger values prefer larger regions.
         min_regions: An image with at most this many regions is not merged further.
-        token_budget: ``None``, or ``dict(mode='soft'|'hard'|'exact', train=T|None, test=T|None)``, see :class:`TokenBudget`.
+        token_budget: ``None``, or ``dict(mode='soft'|'hard'|'exact', train=T|None, test=T|None, spread=S|None)``, see
+            :class:`TokenBudget`.
         norm_eval: Whether batch norm uses its running statistics in training too.
         capacity: Regions of a whole batch that there is room for before the token budget, for CUDA graphs and export: no shape then depends
             on how many regions there are, and nothing waits for a GPU, in training and evaluation. An exact budget needs room for the
-            regions that it merges from too, 5 to 20 times as many as it leaves. The partition's packed fields have this many rows, or those
-            of the budget if that is less; a soft budget can't be had with it. Rows that no region needs are zero, and no gradient goes to
-            or comes from them. Where the regions do not fit or, on a GPU, the images are not finite, ``num_regions`` is -1 and every row is
-            empty; with gradients enabled, mean and color are then NaN, so that no step of an optimiser can take them for a result.
+            regions that it merges from too, about 5 to 20 times as many as it leaves. The partition's packed fields have this many rows, or
+            those of the budget if that is less or it has a ``spread``; a soft budget can't be had with it. Rows that no region needs are
+            zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not finite,
+            ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then NaN, so that no step of an
+            optimiser can take them for a result.
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01')``, which comes
             with the package, as does ``tokenizer_c001`` for compactness 0.01. Or a file.
 

@@ -35,12 +35,15 @@ class FeatureProjection(nn.Module):
         Raises:
             ValueError: In training, a channel of batch norm has one value only (a batch of one image of up to 4x4 pixels).
         """
-        if not torch.is_grad_enabled():
-            fine, coarse = self.pixel, self.coarse
-            layers = (fine['conv'], fine['norm']), (coarse['conv1'], coarse['norm1']), (coarse['conv2'], coarse['norm2'])
-            if not any(uses_batch(norm) for _, norm in layers):
-                return project(image, [_tensors(*layer) for layer in layers], [norm.eps for _, norm in layers])
+        fine, coarse = self.pixel, self.coarse
+        layers = (fine['conv'], fine['norm']), (coarse['conv1'], coarse['norm1']), (coarse['conv2'], coarse['norm2'])
+        if not (self._trains(image) or any(uses_batch(norm) for _, norm in layers)):
+            return project(image, [_tensors(*layer) for layer in layers], [norm.eps for _, norm in layers])
         return pixel_features(image, self._coarse(image), _normed(image, self.pixel['conv'], self.pixel['norm']))
+
+    def _trains(self, image: Tensor) -> bool:
+        """Whether anybody wants a gradient."""
+        return torch.is_grad_enabled() and (image.requires_grad or any(weight.requires_grad for weight in self.parameters()))
 
     def _coarse(self, image: Tensor) -> Tensor:
         coarse = self.coarse

@@ -152,6 +152,19 @@ def test_two_shapes_and_evaluation_in_between():
 
 
 @needs_gpu
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_evaluation_in_half_precision_follows_the_weights(dtype: torch.dtype):
+    expected, found = make_pair(out_type='featmap', drop_path_rate=0.0)
+    for images in batches_of(3):
+        with torch.no_grad(), torch.autocast('cuda', dtype):
+            check_equal([found.eval()(images)], [expected.eval()(images)], 1e-4)
+            for model in (expected, found):
+                for index, parameter in enumerate(model.backbone.encoder.parameters()):
+                    parameter.mul_(0.9 + 0.01 * (index % 20))
+    assert len(found.backbone._graphs._graphs) == 1
+
+
+@needs_gpu
 @pytest.mark.parametrize('set_to_none', [True, False])
 def test_gradients_add_up_over_steps(set_to_none: bool):
     models, batches = make_pair(drop_path_rate=0.0), batches_of(3)

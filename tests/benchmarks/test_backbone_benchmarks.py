@@ -33,15 +33,25 @@ def run_tiny(script: str, tmp_path: Path, *options: str) -> list[dict]:
 def test_training(tmp_path: Path):
     rows = run_tiny('train.py', tmp_path, '--tokens', '5', '--eager-only', '--graph')
     assert [row['blocks'] for row in rows] == ['eager', 'eager + graph']
+    rows += run_tiny('train.py', tmp_path, '--tokens', '5', '--eager-only', '--frozen')
+    assert [row['tokenizer'] for row in rows] == ['trained', 'trained', 'frozen']
     for row in rows:
         assert row['plain_tokens'] == 5 and abs(row['tokens'] - 5) <= 1
         assert row['ratio'] == pytest.approx(row['step_ms'] / row['plain_step_ms']) and row['memory_mib'] is None
 
 
 def test_evaluation(tmp_path: Path):
-    rows = run_tiny('evaluate.py', tmp_path, '--tokens', '4', '8', '--eager-only')
-    assert [round(row['tokens']) for row in rows] == [4, 8]
-    assert all(row['ratio'] == pytest.approx(row['batch_ms'] / row['plain_batch_ms']) for row in rows)
+    results = tmp_path / 'results.json'
+    results.write_text(json.dumps(dict(title='of old', columns=['old'], rows=[['1']])))
+    rows = run_tiny('evaluate.py', tmp_path, '--tokens', '5', '10', '--eager-only', '--into', str(results))
+    assert [round(row['tokens']) for row in rows] == [row['equal_tokens'] for row in rows] == [5, 10]
+    for row in rows:
+        assert row['ratio'] == pytest.approx(row['batch_ms'] / row['plain_batch_ms'])
+        assert row['equal_ratio'] == pytest.approx(row['batch_ms'] / row['equal_batch_ms'])
+    written = json.loads(results.read_text())
+    assert written['title'] == 'of old' and written['columns'][5] == 'time by that of the plain ViT of 5 tokens'
+    assert [row[:2] for row in written['rows']] == [['dHT-tiny/16, eager', '5'], ['dHT-tiny/16, eager', '10']]
+    assert all(len(row) == len(written['columns']) for row in written['rows'])
 
 
 def test_complexity():

@@ -26,8 +26,8 @@ def script() -> ModuleType:
 
 
 def test_bisection_finds_the_nearest_number(script: ModuleType):
-    def segment(parameter: float) -> np.ndarray:
-        return np.arange(1000).reshape(20, 50) // round(parameter)
+    def segment(parameter: int) -> np.ndarray:
+        return np.arange(1000).reshape(20, 50) // parameter
 
     asked = [num_regions(script.matched(segment, script.Method(None, (500, 1)), target)) for target in (3, 100, 250, 800)]
     assert asked == [3, 100, 250, 1000]

@@ -31,12 +31,24 @@ def pack(path: Path) -> None:
 def test_runs_are_scored(tmp_path: Path):
     pack(tmp_path / 'data.zip')
     torch.save(DHTTokenizer().state_dict(), tmp_path / 'tokenizer.pth')
-    variants = ['plain', 'spread:box+gradient:e2e']
-    options = ['--data', str(tmp_path / 'data.zip'), '--tokenizer', str(tmp_path / 'tokenizer.pth'), '--device', 'cpu', '--patch', '8',
-               '--epochs', '2', '--every', '1', '--batch', '3', '--json', str(tmp_path / 'out.json'), '--variants', *variants]
+    variants = ['plain', 'hard:box', 'hard:box+gradient:e2e']
+    options = ['--data', str(tmp_path / 'data.zip'), '--tokenizer', str(tmp_path / 'tokenizer.pth'), '--devices', 'cpu', 'cpu',
+               '--patch', '8', '--epochs', '2', '--every', '1', '--batch', '3', '--json', str(tmp_path / 'out.json'), '--variants', *variants]
     subprocess.run([sys.executable, str(SCRIPT), *options], cwd=SCRIPT.parents[2], check=True, capture_output=True, text=True)
     rows = json.loads((tmp_path / 'out.json').read_text())['rows']
-    assert [row['variant'] for row in rows] == variants
+    assert {row['variant'] for row in rows} == set(variants)
     for row in rows:
         assert row['tokens'] == 16 and row['epochs_done'] == 2 and [point[0] for point in row['curve']] == [1, 2]
         assert all(0 <= row[name] <= 100 for name in ('accuracy', 'knn')) and all(np.isfinite(point[2]) for point in row['curve'])
+    results = tmp_path / 'results.json'
+    results.write_text(json.dumps(dict(title='of old', columns=['', 'old'], rows=[['old', '1']])))
+    table = [sys.executable, str(SCRIPT.parent / 'imagenette_table.py'), str(tmp_path / 'out.json')]
+    subprocess.run([*table, '--into', str(results)], check=True)
+    written = json.loads(results.read_text())
+    assert written['title'] == 'of old' and 'rows' not in written
+    assert written['columns'] == ['', 'seeds', '1 epochs', '2', '20-NN at 2']
+    assert list(written['runs']) == ['plain ViT', 'dHT-ViT, tokenizer frozen', 'dHT-ViT, end to end, gradient features']
+    plain, = (row for row in rows if row['variant'] == 'plain')
+    assert written['runs']['plain ViT'] == [[round(value, 2) for value in (*(point[1] for point in plain['curve']), plain['knn'])]]
+    again = subprocess.run([*table, str(tmp_path / 'out.json'), '--into', str(results)], capture_output=True, text=True)
+    assert again.returncode and "('plain', 0) comes again" in again.stderr

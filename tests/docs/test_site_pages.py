@@ -54,3 +54,10 @@ def test_changed_figure_reaches_its_table(tmp_path, monkeypatch):
     monkeypatch.setattr(site_pages, 'RESULTS', tmp_path)
     page = 'before\n<!-- results: x -->\n| | ms |\n|---|---|\n| 224 | 9 |\n\nafter'
     assert write_tables.with_figures(page) == 'before\n<!-- results: x -->\n| | ms |\n|---|---|\n| 224 | 3 |\n\nafter'
+
+
+def test_runs_of_several_seeds_are_shown_by_mean_and_spread(tmp_path, monkeypatch):
+    runs = {'plain': [[60.0, 70.0], [62.0, 71.0], [64.0, 72.0]], 'ours': [[75.04, 76.0]]}
+    (tmp_path / 'x.json').write_text(json.dumps(dict(columns=['', 'seeds', 'top 1', 'k-NN'], runs=runs)))
+    monkeypatch.setattr(site_pages, 'RESULTS', tmp_path)
+    assert site_pages.results()['x']['rows'] == [['plain', '3', '62.0 ± 2.0', '71.0 ± 1.0'], ['ours', '1', '75.0', '76.0']]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from two_processes import run_two_processes
+from two_processes import needs_two_gpus, run_two_processes
 
 from dht_mm.encoder import Encoder
 
@@ -26,42 +26,43 @@ class Model(nn.Module):
         return self.encoder(x, offsets, (1,))[1]
 
 
-def batch(rank: int) -> tuple[Tensor, Tensor]:
+def batch(rank: int, device: str) -> tuple[Tensor, Tensor]:
     """Ranks have different numbers of tokens."""
     total = 11 + 6 * rank
     x = torch.randn(total, 16, generator=torch.Generator().manual_seed(rank))
-    return x.requires_grad_(), torch.tensor([0, 4, total], dtype=torch.int32)
+    return x.to(device).requires_grad_(), torch.tensor([0, 4, total], dtype=torch.int32, device=device)
 
 
-def train(model: nn.Module, ranks: tuple[int, ...]) -> Tensor:
+def train(model: nn.Module, ranks: tuple[int, ...], device: str) -> Tensor:
     """Some steps on the batches of these ranks, then the output for the first."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for step in range(STEPS):
         for rank in ranks:
             torch.manual_seed(10 * step + rank)
-            (model(*batch(rank)).square().mean() / len(ranks)).backward()
+            (model(*batch(rank, device)).square().mean() / len(ranks)).backward()
         optimizer.step()
         optimizer.zero_grad()
-    return model.eval()(*batch(0)).detach()
+    return model.eval()(*batch(0, device)).detach().cpu()
 
 
-def work(rank: int, folder: Path, sharded: bool) -> None:
+def work(rank: int, folder: Path, sharded: bool, device: str) -> None:
     """What each of the two processes does."""
-    model = Model()
+    model = Model().to(device)
     if sharded:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
-        mesh = init_device_mesh('cpu', (2,))
+        mesh = init_device_mesh(device, (2,))
         for module in (*model.encoder.blocks, model):
             fully_shard(module, mesh=mesh)
     else:
         model = nn.parallel.DistributedDataParallel(model)
-    output = train(model, (rank,))
+    output = train(model, (rank,), device)
     if rank == 0:
         torch.save(output, folder / 'output.pt')
 
 
 @pytest.mark.parametrize('sharded', [False, True])
-def test_two_processes_train_as_one(tmp_path: Path, sharded: bool):
-    run_two_processes(work, tmp_path, sharded)
-    assert torch.allclose(torch.load(tmp_path / 'output.pt'), train(Model(), (0, 1)), atol=1e-5)
+@pytest.mark.parametrize('kind', ['cpu', pytest.param('cuda', marks=needs_two_gpus)])
+def test_two_processes_train_as_one(tmp_path: Path, kind: str, sharded: bool):
+    run_two_processes(work, tmp_path, sharded, kind, device=kind)
+    assert torch.allclose(torch.load(tmp_path / 'output.pt'), train(Model().to(kind), (0, 1), kind), atol=1e-5)

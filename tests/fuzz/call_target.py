@@ -36,7 +36,7 @@ def arguments(draws: Draws) -> dict[str, Any]:
         shift=rows.new_zeros(total, channels), tokens=rows, mean=rows, rows=rows, color=rows, partition=partition, parent=parent.int(),
         merged_offsets=torch.arange(batch + 1, dtype=torch.int32), united_size=torch.full((batch,), height * width, dtype=torch.int32),
         num_pixels=height * width, total_regions=total, gradient=image[:, :1].expand(-1, 2, -1, -1).contiguous(),
-        batch=batch, used=partition.offsets[-1],
+        batch=batch, long_size=torch.cat([partition.size, partition.size.new_zeros(labels.numel())]), used=partition.offsets[-1],
         weight=rows.new_ones(3, dims), bias=rows.new_zeros(3), slope=rows.new_zeros(channels), self_bias=rows.new_zeros(()),
         map=labels[0].numpy(), truth=torch.from_numpy(values[0]), classes=torch.from_numpy(values).long(),
         picture=numbers.integers(0, 256, (height, width, 3), dtype=np.uint8))
@@ -51,6 +51,7 @@ OPS = dict(
     position_histogram=dict(labels='labels', offsets='offsets', total_regions='total_regions', grid='=(3, 2)'),
     gradient_histogram=dict(gradient='gradient', labels='labels', offsets='offsets', total_regions='total_regions', bins='=4'),
     pool_cells=dict(tokens='tokens', labels='labels', offsets='offsets', stride='=4'),
+    cut_regions=dict(labels='labels', offsets='offsets', size='long_size', grid='=(3, 2)'),
     hard_merge=dict(image='image', labels='labels', offsets='offsets', size='size', target='=3'),
     soft_merge=dict(labels='labels', offsets='offsets', size='size', bbox='bbox', color='color', target='=3', kernel='=gaussian',
                     seed='=None'),

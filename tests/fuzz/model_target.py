@@ -22,7 +22,7 @@ FEATURES = dict(pos_grid=(3, (2, 5), 1), pos_scale=(None, 2.0), gradient=(False,
 TOKENIZER = dict(
     kernel=('gaussian', 'cosine', 'tanimoto'), compactness=(0.1, 0.0), criterion=('aicc', 'aic', 'bic', 'cic'), iota=(5.0, 0.5),
     min_regions=(6, 1), hidden_channels=(8, 2), norm_eval=(False, True),
-    token_budget=(None, dict(mode='soft'), dict(mode='hard', train=3, test=2), dict(mode='hard')))
+    token_budget=(None, dict(mode='soft'), dict(mode='hard', train=3, test=2), dict(mode='hard'), dict(mode='hard', spread=0.1)))
 OTHER_TOKENIZERS = (
     dict(type='dht_mm.GridTokenizer', patch_size=5), dict(type='dht_mm.QuadtreeTokenizer', num_regions=7),
     dict(type='dht_mm.SLICTokenizer', num_regions=6))

@@ -18,8 +18,8 @@ from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, QuadtreeTokenizer, SLI
 OPTIONS = dict(
     kernel=('gaussian', 'cosine', 'tanimoto'), compactness=(0.1, 0.0, 0.01, 0.9), criterion=('aicc', 'aic', 'bic', 'cic'),
     iota=(5.0, 1e-6, 0.5, 1e6), min_regions=(6, 1, 2, 50), hidden_channels=(8, 1, 3, 16))
-BUDGETS = (None, None, ('soft', None), ('hard', None), ('exact', None), ('soft', 1), ('hard', 1), ('exact', 1), ('soft', 5), ('hard', 5),
-           ('exact', 5), ('exact', 60))
+BUDGETS = (None, None, *(dict(mode=mode, test=target, train=target) for target in (None, 1, 5) for mode in ('soft', 'hard', 'exact')),
+           dict(mode='exact', test=60, train=60), *(dict(mode=mode, test=5, train=5, spread=0.1) for mode in ('hard', 'exact')))
 INTEGERS = ('num_regions', 'offsets', 'bbox', 'size')
 
 
@@ -45,7 +45,7 @@ def draw_tokenizer(draws: Draws) -> nn.Module:
         return SLICTokenizer(draws.integer(1, 30))
     options = subset(draws, OPTIONS)
     if budget := choice(draws, BUDGETS):
-        options['token_budget'] = Frozen(mode=budget[0], test=budget[1], train=budget[1])
+        options['token_budget'] = Frozen(budget)
     return dht_tokenizer(draws.integer(0, 3), tuple(options.items()))
 
 
@@ -107,7 +107,7 @@ def check_budget(partition: Partition, tokenizer: nn.Module, images: Tensor, tra
     if budget is not None and budget.mode != 'soft':
         target = budget.target(partition.labels[0].numel(), train)
         assert partition.num_regions.max() <= target
-        if budget.mode == 'exact' and not train:
+        if budget.mode == 'exact' and budget.spread is None and not train:
             check_exact(partition, tokenizer.hierarchy(images), target)
     if isinstance(tokenizer, QuadtreeTokenizer) and tokenizer.num_regions is not None:
         assert partition.num_regions.max() <= tokenizer.num_regions

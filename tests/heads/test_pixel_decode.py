@@ -11,7 +11,7 @@ from dht_mm.heads import PixelDecode, pixel_decode
 from dht_mm.structures import Partition
 
 OPTIONS = [dict(), dict(places=1, mix=0, pixel=False), dict(places=3, mix=0, pixel=False), dict(places=1, mix=8, pixel=False),
-           dict(places=2, mix=8), dict(places=1, mix=0)]
+           dict(places=2, mix=8), dict(places=1, mix=0), dict(places=1, mix=0, texture=True), dict(texture=True, relative=True)]
 
 
 def make(dtype=torch.float32, dims=6, classes=3, **options):
@@ -51,10 +51,14 @@ def slow(decode, logits, tokens, partition, images):
                     value = bilinear(squares[region], *place) if index == 0 else squares[region][round(place[0]), round(place[1])]
                     result[image, y, x] += weight * value
                 if decode.slopes is not None:
-                    around = images[image, :, max(y - 2, 0):y + 3, max(x - 2, 0):x + 3].mean((1, 2))
                     mean = partition.mean[regions[0]]
+                    squares_around = [images[image, :, max(y - side, 0):y + side + 1, max(x - side, 0):x + side + 1].flatten(1)
+                                      for side in ((2, 8) if decode.texture else (2,))]
+                    features = [images[image, :, y, x] - mean] + [around.mean(1) - mean for around in squares_around]
+                    if decode.texture:
+                        features += [around.std(1, correction=0) for around in squares_around]
                     slope = decode.slopes(tokens[regions[0]]).view(logits.shape[1], -1)
-                    result[image, y, x] += slope @ torch.cat([images[image, :, y, x] - mean, around - mean])
+                    result[image, y, x] += slope @ torch.cat(features)
     return result.movedim(-1, 1)
 
 
@@ -64,8 +68,10 @@ def mixed(decode, regions, partition, images, image, y, x):
     for region in regions:
         centroid = (partition.packed_labels[image] == region).nonzero().float().mean(0)
         away = (centroid - torch.tensor([y, x])).square().sum() / partition.size[region]
-        unlike = (partition.mean[region] - images[image, :, y, x]).square().sum()
-        scores.append(bonus * (region == regions[0]) - distance * away - colour * unlike)
+        unlike = (partition.mean[region] - images[image, :, y, x]).square()
+        if decode.relative:
+            unlike /= images[image][:, partition.packed_labels[image] == region].var(1, correction=0) + 0.01
+        scores.append(bonus * (region == regions[0]) - distance * away - colour * unlike.sum())
     return torch.stack(scores).softmax(0)
 
 

@@ -197,11 +197,11 @@ def test_merging_does_not_wait_for_the_device(device: str):
 
 
 @each_backend
-@pytest.mark.parametrize('mode', ['soft', 'hard', 'exact'])
+@pytest.mark.parametrize('budget', [dict(mode='soft'), dict(mode='hard'), dict(mode='exact'), dict(mode='hard', spread=0.1)])
 @pytest.mark.parametrize('training', [False, True])
-def test_tokenizer_with_a_budget_compiles_to_one_graph(device: str, backend: str, mode: str, training: bool):
+def test_tokenizer_with_a_budget_compiles_to_one_graph(device: str, backend: str, budget: dict, training: bool):
     torch.manual_seed(0)
-    model = DHTTokenizer(token_budget=dict(mode=mode, train=12, test=15), norm_eval=True).to(device).train(training)
+    model = DHTTokenizer(token_budget=dict(budget, train=12, test=15), norm_eval=True).to(device).train(training)
     images = torch.rand(2, 3, 24, 20, device=device)
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
     with use_backend(backend):

@@ -64,6 +64,14 @@ def test_offsets_whose_difference_overflows_are_refused(backend: str):
         ops.soft_merge(LABELS, offsets, SIZE, BBOX, ROWS, 3)
 
 
+@pytest.mark.parametrize('backend', ['torch', 'auto'])
+@pytest.mark.parametrize('middle', [-2**31, 2**31 - 1])
+def test_offsets_of_united_regions_that_do_not_rise_are_refused(backend: str, middle: int):
+    offsets = torch.tensor([0, middle, 2]).int()
+    with ops.use_backend(backend), pytest.raises(ValueError, match=f'^merged_offsets must rise from 0, got .*{middle}'):
+        ops.unite_regions(LABELS, OFFSETS, SIZE, BBOX, torch.zeros_like(SIZE), offsets)
+
+
 @pytest.mark.parametrize('call, message', [
     (lambda: ops.region_mean(None, LABELS, OFFSETS, SIZE), 'features must be a torch.Tensor, got None'),
     (lambda: ops.pool_cells(ROWS, LABELS.bool(), OFFSETS, 4), 'labels and offsets must be integers'),
@@ -79,6 +87,8 @@ def test_other_types_are_refused(call: Callable[[], object], message: str):
     (lambda: ops.position_histogram(LABELS, OFFSETS, len(SIZE), (2, 2, 2)), 'grid must be two numbers'),
     (lambda: ops.hard_merge(IMAGE / 0, LABELS, OFFSETS, SIZE, 3), 'image must be finite'),
     (lambda: ops.soft_merge(LABELS, OFFSETS, SIZE, BBOX, ROWS / 0, 3), 'color must be finite'),
+    (lambda: ops.pool_cells(ROWS[:0].half(), LABELS, OFFSETS, 4), 'tokens must have a row for each region'),
+    (lambda: ops.region_pixels(IMAGE, LABELS, OFFSETS, BBOX, 2**31), 'patch_size must be at most 46340'),
     (lambda: ops.channel_moments(IMAGE[..., :0]), 'values must be a non-empty'),
     (lambda: ops.unite_regions(LABELS, OFFSETS, SIZE, BBOX, SIZE, OFFSETS - 10**6), 'merged_offsets must end in')])
 def test_numbers_and_shapes_that_do_not_fit_are_refused(call: Callable[[], object], message: str):

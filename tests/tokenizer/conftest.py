@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from normalized import normalize
 from torch import Tensor
 
 from dht_mm.converters import convert_tokenizer
 from dht_mm.tokenizer import DHTTokenizer
-
-MEAN, STD = torch.tensor([[[0.485]], [[0.456]], [[0.406]]]), torch.tensor([[[0.229]], [[0.224]], [[0.225]]])
 
 
 @dataclass
@@ -34,11 +33,6 @@ class Golden:
 
     def tensor(self, name: str) -> Tensor:
         return torch.from_numpy(self.arrays[name])
-
-
-def normalize(image: np.ndarray) -> Tensor:
-    """``[H, W, 3]`` uint8 to ``[1, 3, H, W]`` float32 with ImageNet's mean and deviation."""
-    return ((torch.from_numpy(image).movedim(2, 0).float() / 255 - MEAN) / STD)[None]
 
 
 @pytest.fixture(scope='session')
@@ -65,3 +59,18 @@ def golden(shared: Path, published: dict[str, Tensor]) -> Callable[[str], Golden
         return read[name]
 
     return load
+
+
+@pytest.fixture(scope='session')
+def images(golden: Callable) -> Tensor:
+    """Pieces of two photos and one colour."""
+    photos = [golden(name).image[0, :, 20:66, 30:81] for name in ('cityhydrant_128x128_aicc_cmp0.1', 'toys_128x128_cic_cmp0.01')]
+    return torch.stack([*photos, torch.zeros_like(photos[0])])
+
+
+@pytest.fixture
+def model(published: dict[str, Tensor]) -> DHTTokenizer:
+    """The published tokenizer, whose batch norm stays in evaluation in training too."""
+    model = DHTTokenizer(compactness=0.01, norm_eval=True).eval()
+    model.load_state_dict(published)
+    return model

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
 
-BUDGETS = (None, TokenBudget('soft', test=30), TokenBudget('hard', test=30), TokenBudget('exact', test=60))
+BUDGETS = (None, TokenBudget('soft', test=30), TokenBudget('hard', test=30), TokenBudget('exact', test=60),
+           TokenBudget('hard', test=30, spread=0.1))
 
 
 @pytest.fixture(scope='module')

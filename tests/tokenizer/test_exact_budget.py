@@ -21,13 +21,6 @@ def images(golden: Callable) -> Tensor:
     return torch.stack([photos[0], flat, torch.zeros_like(flat)])
 
 
-@pytest.fixture(scope='module')
-def model(published: dict[str, Tensor]) -> DHTTokenizer:
-    model = DHTTokenizer(compactness=0.01, norm_eval=True).eval()
-    model.load_state_dict(published)
-    return model
-
-
 def partition_of(hierarchy: Hierarchy) -> Partition:
     return Partition(*hierarchy[:3], hierarchy.bbox, hierarchy.size, hierarchy.mean, hierarchy.mean[:, :3])
 

@@ -52,9 +52,10 @@ def test_a_training_step_waits_only_where_regions_are_counted(options: dict):
         front.step(images)
 
 
-def test_a_tokenizer_of_fixed_capacity_never_waits():
+@pytest.mark.parametrize('budget', [None, dict(mode='hard', test=20), dict(mode='hard', test=20, spread=0.1)])
+def test_a_tokenizer_of_fixed_capacity_never_waits(budget: dict | None):
     images = draw(2, 3, 40, 56)
-    tokenizer = DHTTokenizer(compactness=0.01, capacity=1000).cuda().eval()
+    tokenizer = DHTTokenizer(compactness=0.01, capacity=1000, token_budget=budget).cuda().eval()
     with torch.inference_mode(), no_waiting():
         partition = tokenizer(images)
     tokenizer.capacity = None
@@ -64,11 +65,11 @@ def test_a_tokenizer_of_fixed_capacity_never_waits():
     assert torch.equal(partition.offsets, expected.offsets) and torch.equal(partition.color[:count], expected.color)
 
 
-@pytest.mark.parametrize('norm_eval', [True, False])
-def test_twenty_runs_give_the_same_bits(norm_eval: bool):
+@pytest.mark.parametrize('options', [dict(norm_eval=True), dict(), dict(token_budget=dict(mode='hard', train=40, spread=0.1))])
+def test_twenty_runs_give_the_same_bits(options: dict):
     images = draw(4, 3, 96, 120)
     results = {(bytes(tokens.cpu().numpy()), *(bytes(grad.cpu().numpy()) for grad in grads))
-               for tokens, grads in (Front(norm_eval=norm_eval).step(images) for _ in range(20))}
+               for tokens, grads in (Front(**options).step(images) for _ in range(20))}
     assert len(results) == 1
 
 

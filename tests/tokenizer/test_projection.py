@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dht_mm.ops import project
+from dht_mm.tokenizer import projection as room
 from dht_mm.tokenizer.projection import FeatureProjection
 
 
@@ -72,6 +74,22 @@ def test_other_sizes_are_extended_by_their_last_row_and_column(height: int, widt
 def test_float32_is_float64_rounded_once():
     module, image = projection().eval(), torch.randn(2, 3, 10, 14)
     assert torch.equal(module(image), module(image.double()).float())
+
+
+def test_frozen_projection_takes_one_call_and_an_image_still_gets_its_gradient(monkeypatch):
+    calls = []
+    monkeypatch.setattr(room, 'project', lambda *arguments: calls.append(1) or project(*arguments))
+    module, image = projection().eval(), torch.randn(2, 3, 10, 14)
+    expected = module(image)
+    assert expected.requires_grad and not calls
+    module.requires_grad_(False)
+    found = module(image)
+    assert torch.equal(found, expected) and not found.requires_grad and len(calls) == 1
+    module(image.requires_grad_()).sum().backward()
+    assert image.grad.abs().max() > 0 and len(calls) == 1
+    module.pixel['norm'].train()  # its statistics have to be taken
+    module(image.detach())
+    assert len(calls) == 1
 
 
 def test_published_features_are_those_of_the_stock_layers(golden, published: dict[str, Tensor]):

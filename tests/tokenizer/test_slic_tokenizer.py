@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import normalize
+from normalized import normalize
 from partition_checks import check_partition, count_pieces, fields_of, same_bits
 
 from dht_mm.registry import MODELS

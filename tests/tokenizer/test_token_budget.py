@@ -1,6 +1,5 @@
 """Token budgets of the tokenizer: targets, what they leave, and the draw in training."""
 
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,21 +9,6 @@ from torch import Tensor
 
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
-
-
-@pytest.fixture(scope='module')
-def images(golden: Callable) -> Tensor:
-    """Pieces of two photos and one colour."""
-    photos = [golden(name).image[0, :, 20:66, 30:81] for name in ('cityhydrant_128x128_aicc_cmp0.1', 'toys_128x128_cic_cmp0.01')]
-    return torch.stack([*photos, torch.zeros_like(photos[0])])
-
-
-@pytest.fixture
-def model(published: dict[str, Tensor]) -> DHTTokenizer:
-    """The published tokenizer, whose batch norm stays in evaluation in training too."""
-    model = DHTTokenizer(compactness=0.01, norm_eval=True).eval()
-    model.load_state_dict(published)
-    return model
 
 
 def tokenize(model: DHTTokenizer, images: Tensor, budget: TokenBudget | None) -> Partition:

@@ -1,6 +1,6 @@
 _base_ = [
     '../../_base_/models/dht-vit-s_cls-head.py',
-    '../../_base_/datasets/imagenet_192.py',
+    '../../_base_/datasets/imagenet_192_three-augment.py',
     '../../_base_/schedules/lamb_100e_retrofit_mmpretrain.py',
     '../../_base_/default_runtime_mmpretrain.py',
 ]

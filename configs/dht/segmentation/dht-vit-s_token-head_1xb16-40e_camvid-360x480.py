@@ -6,6 +6,10 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=_base_.data_preprocessor,
-    backbone=dict(img_size=(360, 480), features=dict(pos_grid=(34, 45))),
+    backbone=dict(
+        img_size=(360, 480),
+        features=dict(pos_grid=(34, 45)),
+        # As many tokens as there are patches of 16 x 16 pixels and, as those are, of even size.
+        tokenizer=dict(token_budget=dict(mode='hard', train=675, test=675, spread=0.1))),
     decode_head=dict(num_classes=11),
     test_cfg=dict(_delete_=True, mode='whole'))

@@ -1,4 +1,4 @@
-// Cells and bins of the histograms of regions: the rules of reference/{position,gradient}_histogram.py.
+// Cells of a grid over the image and bins of derivatives: the rules of reference/{position,gradient}_histogram.py.
 #pragma once
 
 #include "exact_math.h"
@@ -9,6 +9,9 @@ namespace dht {
 DHT_HD int32_t position_cell(int32_t position, int32_t cells, int32_t length) {
   return static_cast<int32_t>(int64_t(position) * cells / length);
 }
+
+// Whether a position is the first of its cell; at least one pixel a cell.
+DHT_HD bool begins_cell(int32_t position, int32_t cells, int32_t length) { return int64_t(position) * cells % length < cells; }
 
 // Bin of a derivative; the first one for what is not a number.
 DHT_HD int32_t gradient_bin(float derivative, int32_t bins) {

@@ -181,7 +181,7 @@ std::tuple<Tensor, Tensor> hard_merge_cpu(const Tensor& image, const Tensor& lab
   const Tensor parent = empty_on(size, {regions.total}, ScalarType::Int);
   const Tensor merged = empty_on(size, {regions.batch + int64_t(1)}, ScalarType::Int);
   for_each_image(regions, [&](int64_t index) {
-    const auto merge = image.size(1) == 3 ? merge_image<3> : merge_image<0>;
+    const auto merge = image.size(1) == 3 ? merge_image<3> : image.size(1) == 5 ? merge_image<5> : merge_image<0>;  // 5: with places
     mutable_data<int32_t>(merged)[index + 1] =
         merge(image, regions, index, size, target, mutable_data<int32_t>(parent) + regions.offsets[index]);
   });

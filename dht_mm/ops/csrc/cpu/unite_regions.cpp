@@ -24,7 +24,8 @@ std::tuple<Tensor, Tensor, Tensor> unite_regions_cpu(const Tensor& labels, const
   std::fill_n(mutable_data<Box>(merged_box), total, nowhere);
   for (int64_t row = 0; row < regions.total; ++row) {
     const int64_t to = data<int32_t>(parent)[row];
-    mutable_data<int32_t>(merged_size)[to] += data<int32_t>(size)[row];
+    int32_t& sum = mutable_data<int32_t>(merged_size)[to];
+    sum = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(data<int32_t>(size)[row]));  // any numbers may come
     mutable_data<Box>(merged_box)[to] = unite(mutable_data<Box>(merged_box)[to], data<Box>(bbox)[row]);
   }
   for_each_image(regions, [&](int64_t image) {

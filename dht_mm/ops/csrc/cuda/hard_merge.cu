@@ -265,7 +265,7 @@ std::tuple<Tensor, Tensor> hard_merge_cuda(const Tensor& image, const Tensor& la
   add_moments<<<blocks_for(num_columns(regions)), kThreads, 0, stream>>>(data<float>(image), regions, channels, data<float>(largest),
                                                                        all.moments);
   count_borders<<<blocks_for(num_columns(regions)), kThreads, 0, stream>>>(regions, all.edges);
-  const auto rounds = channels == 3 ? merge_rounds<3> : merge_rounds<0>;
+  const auto rounds = channels == 3 ? merge_rounds<3> : channels == 5 ? merge_rounds<5> : merge_rounds<0>;  // 5: with places
   const int32_t most = static_cast<int32_t>(target < INT32_MAX ? target : INT32_MAX);
   rounds<<<regions.batch, kRoundThreads, 0, stream>>>(regions, all, channels, data<float>(largest), most, mutable_data<int32_t>(parent),
                                                       mutable_data<int32_t>(counts));

@@ -4,6 +4,7 @@
 #include "forest.cuh"
 #include "moments.cuh"
 #include "scan.cuh"
+#include "union_find.cuh"
 
 namespace dht {
 
@@ -51,34 +52,12 @@ __global__ void choose_nodes(Forest forest, Shape shape, const Counters* counter
   }
 }
 
-__device__ __forceinline__ int32_t find_root(volatile Selection* selection, int32_t node) {
-  int32_t above = selection[node].root;
-  while (above != node) {
-    const int32_t next = selection[above].root;
-    if (next != above) selection[node].root = next;
-    node = above;
-    above = next;
-  }
-  return node;
-}
-
-__device__ __forceinline__ void join(Selection* selection, int32_t a, int32_t b) {
-  while (true) {
-    a = find_root(selection, a);
-    b = find_root(selection, b);
-    if (a == b) return;
-    const int32_t low = min(a, b), high = max(a, b), seen = atomicCAS(&selection[high].root, high, low);
-    if (seen == high) return;
-    a = low;
-    b = seen;
-  }
-}
-
 // Joins neighbouring regions of level 1 that selected the same node.
 __global__ void join_choices(Forest forest, Shape shape, const Counters* counters, Outcome outcome) {
   if (counters->overflow) return;
   const int32_t first = counters->level_start[1], w = shape.width;
   const int32_t* p = forest.parent;
+  const auto root = [&](int32_t region) -> int32_t& { return outcome.selection[region].root; };
   for (int64_t u = grid_thread(); u < shape.pixels; u += grid_size()) {
     const int32_t mine = p[u];
     const Selection here = outcome.selection[mine - first];
@@ -87,7 +66,7 @@ __global__ void join_choices(Forest forest, Shape shape, const Counters* counter
     for (int32_t other : {x + 1 < w ? p[u + 1] : mine, y + 1 < shape.height ? p[u + w] : mine}) {
       if (other == mine) continue;
       const Selection there = outcome.selection[other - first];
-      if (there.node == here.node && there.root != here.root) join(outcome.selection, mine - first, other - first);
+      if (there.node == here.node && there.root != here.root) join(root, mine - first, other - first);
     }
   }
 }
