@@ -6,6 +6,7 @@ Everything that decides about regions is computed in integers or in float64 with
 from .backend import backend_info, use_backend
 from .cut_regions import cut_regions
 from .exact_linear import exact_linear
+from .finer_cut import finer_cut
 from .fixed_hierarchy import build_fixed_hierarchy
 from .flops import register_flops
 from .gradient_histogram import gradient_histogram
@@ -25,7 +26,7 @@ from .unite_regions import unite_regions, united_mean
 
 __all__ = [
     'Hierarchy', 'backend_info', 'build_fixed_hierarchy', 'build_hierarchy', 'channel_moments', 'check_options', 'coarse_features',
-    'cut_regions', 'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4', 'fold_norm', 'gradient_histogram',
+    'cut_regions', 'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4', 'finer_cut', 'fold_norm', 'gradient_histogram',
     'hard_merge', 'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean',
     'region_pixels', 'soft_merge', 'tree_mean', 'unite_regions', 'united_mean', 'use_backend'
 ]

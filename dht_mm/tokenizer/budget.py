@@ -6,10 +6,9 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from dht_mm.ops import Hierarchy, hard_merge, soft_merge, unite_regions, united_mean
+from dht_mm.ops import Hierarchy, finer_cut, hard_merge, soft_merge, unite_regions, united_mean
 from dht_mm.structures import Partition
 
-from .cut import finer_cut
 from .spread import cut_coarsely, with_places
 
 
@@ -54,15 +53,15 @@ class TokenBudget:
         asked, default = (self.train, num_pixels**0.5) if training else (self.test, num_pixels**0.5 / 0.56)
         return max(1, round(default)) if asked is None else asked
 
-    def cut(self, hierarchy: Hierarchy, training: bool) -> Hierarchy:
-        """The hierarchy with the regions to merge from in the place of the selected ones."""
-        return finer_cut(hierarchy, self._target_of(hierarchy.labels, training)) if self.mode == 'exact' else hierarchy
+    def cut(self, hierarchy: Hierarchy, training: bool, rows: int | None = None) -> Hierarchy:
+        """The hierarchy with the regions to merge from in the place of the selected ones; ``rows`` is their number where it is fixed."""
+        return finer_cut(hierarchy, self._target_of(hierarchy.labels, training), rows) if self.mode == 'exact' else hierarchy
 
     def merge(self, partition: Partition, images: Tensor, training: bool, kernel: str) -> Partition:
         """The partition merged to the budget; ``color`` is left for the caller to predict anew.
 
-        A partition of a fixed length, which tells ``max_regions``, needs a hard budget. It is merged to another of a fixed length: the
-        target for each image, or the length that it has where that is less.
+        A partition of a fixed length, which tells ``max_regions``, needs a hard or exact budget. It is merged to another of a fixed length:
+        the target for each image, or the length that it has where that is less.
 
         In training the soft budget's sample is drawn with a seed from torch's global generator and each image's own regions.
 

@@ -38,12 +38,13 @@ class DHTTokenizer(BaseModule):
         token_budget: ``None``, or ``dict(mode='soft'|'hard'|'exact', train=T|None, test=T|None, spread=S|None)``, see
             :class:`TokenBudget`.
         norm_eval: Whether batch norm uses its running statistics in training too.
-        capacity: Regions of a whole batch that there is room for before the token budget, for CUDA graphs and export: no shape then
-            depends on how many regions there are, and nothing waits for a GPU, in training and evaluation. The partition's packed fields
-            have this many rows, or those of a hard budget if that is less or it has a ``spread``; the other budgets can't be had with
-            it. Rows that no region needs are zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a
-            GPU, the images are not finite, ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then
-            NaN, so that no step of an optimiser can take them for a result.
+        capacity: Regions of a whole batch that there is room for before the token budget, for CUDA graphs and export: no shape then depends
+            on how many regions there are, and nothing waits for a GPU, in training and evaluation. An exact budget needs room for the
+            regions that it merges from too, about 5 to 20 times as many as it leaves. The partition's packed fields have this many rows, or
+            those of the budget if that is less or it has a ``spread``; a soft budget can't be had with it. Rows that no region needs are
+            zero, and no gradient goes to or comes from them. Where the regions do not fit or, on a GPU, the images are not finite,
+            ``num_regions`` is -1 and every row is empty; with gradients enabled, mean and color are then NaN, so that no step of an
+            optimiser can take them for a result.
         init_cfg: Initialisation of mmengine, for instance ``dict(type='Pretrained', checkpoint='dht_mm://tokenizer_c01')``, which comes
             with the package, as does ``tokenizer_c001`` for compactness 0.01. Or a file.
 
@@ -65,9 +66,9 @@ class DHTTokenizer(BaseModule):
         if not (token_budget is None or isinstance(token_budget, dict)):
             raise TypeError(f'token_budget must be a dict or None, got {token_budget!r}')
         self.token_budget = None if token_budget is None else TokenBudget(**token_budget)
-        if capacity is not None and self.token_budget is not None and self.token_budget.mode != 'hard':
-            raise ValueError(f'capacity must be None with a token_budget of mode={self.token_budget.mode!r}, whose work depends on how '
-                             f'many regions there are, got {capacity!r}')
+        if capacity is not None and self.token_budget is not None and self.token_budget.mode == 'soft':
+            raise ValueError("capacity must be None with a token_budget of mode='soft', which does not say how many regions it leaves, "
+                             f'got {capacity!r}')
         self.norm_eval, self.capacity = norm_eval, capacity
         self.projection = FeatureProjection(in_channels, hidden_channels)
         self.color = nn.Linear(hidden_channels, in_channels)
@@ -108,7 +109,7 @@ class DHTTokenizer(BaseModule):
         with _without_autocast(images.device.type):
             features, hierarchy = self._hierarchy(images, self.capacity)
             if self.token_budget is not None:
-                hierarchy = self.token_budget.cut(hierarchy, self.training)
+                hierarchy = self.token_budget.cut(hierarchy, self.training, self.capacity)
             mean = hierarchy.mean
             if torch.is_grad_enabled():
                 mean = tree_mean(features, *self._self_edge(), hierarchy, kernel=self.options['kernel'],

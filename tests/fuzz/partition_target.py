@@ -11,15 +11,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from dht_mm.ops import backend_info, use_backend
+from dht_mm.ops import Hierarchy, backend_info, use_backend
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, GridTokenizer, QuadtreeTokenizer, SLICTokenizer
 
 OPTIONS = dict(
     kernel=('gaussian', 'cosine', 'tanimoto'), compactness=(0.1, 0.0, 0.01, 0.9), criterion=('aicc', 'aic', 'bic', 'cic'),
     iota=(5.0, 1e-6, 0.5, 1e6), min_regions=(6, 1, 2, 50), hidden_channels=(8, 1, 3, 16))
-BUDGETS = (None, None, *(dict(mode=mode, test=target, train=target) for target in (None, 1, 5) for mode in ('soft', 'hard')),
-           *(dict(mode=mode, test=5, train=5, spread=0.1) for mode in ('hard', 'exact')))
+BUDGETS = (None, None, *(dict(mode=mode, test=target, train=target) for target in (None, 1, 5) for mode in ('soft', 'hard', 'exact')),
+           dict(mode='exact', test=60, train=60), *(dict(mode=mode, test=5, train=5, spread=0.1) for mode in ('hard', 'exact')))
 INTEGERS = ('num_regions', 'offsets', 'bbox', 'size')
 
 
@@ -68,15 +68,15 @@ def partition_target(draws: Draws) -> int:
         return 0
     partition, = found
     check_partition(partition, images)
-    check_budget(partition, tokenizer, train)
+    check_budget(partition, tokenizer, images, train)
     if train:
         check_gradient(partition, tokenizer)
     else:
         check_alone(tokenizer, partition, images, number)
         if one_in(draws, 40) and backend_info()['loaded']:
             check_backends(tokenizer, partition, images)
-        if one_in(draws, 8) and getattr(tokenizer, 'token_budget', 0) is None:
-            check_capacity(tokenizer, partition, images, draws.integer(1, 2 * partition.total_regions))
+        if one_in(draws, 8) and isinstance(tokenizer, DHTTokenizer):
+            check_fixed(tokenizer, partition, images, draws)
     return len(images)
 
 
@@ -102,12 +102,25 @@ def count_pieces(labels: np.ndarray) -> int:
     return connected_components(graph, directed=False, return_labels=False)
 
 
-def check_budget(partition: Partition, tokenizer: nn.Module, train: bool) -> None:
+def check_budget(partition: Partition, tokenizer: nn.Module, images: Tensor, train: bool) -> None:
     budget = getattr(tokenizer, 'token_budget', None)
     if budget is not None and budget.mode != 'soft':
-        assert partition.num_regions.max() <= budget.target(partition.labels[0].numel(), train)
+        target = budget.target(partition.labels[0].numel(), train)
+        assert partition.num_regions.max() <= target
+        if budget.mode == 'exact' and budget.spread is None and not train:
+            check_exact(partition, tokenizer.hierarchy(images), target)
     if isinstance(tokenizer, QuadtreeTokenizer) and tokenizer.num_regions is not None:
         assert partition.num_regions.max() <= tokenizer.num_regions
+
+
+def check_exact(partition: Partition, hierarchy: Hierarchy, target: int) -> None:
+    """Fewer regions than the target are those of level 1, or the selected ones where these are more."""
+    most = hierarchy.num_regions.long()
+    if len(hierarchy.level_starts) > 3:
+        image = torch.arange(len(most)).repeat_interleave(partition.labels[0].numel())
+        nodes = torch.stack([image, hierarchy.parent[:len(image)].long()]).unique(dim=1)
+        most = torch.maximum(most, nodes[0].bincount(minlength=len(most)))
+    assert torch.equal(partition.num_regions.long(), most.clamp_max(target))
 
 
 def check_gradient(partition: Partition, tokenizer: nn.Module) -> None:
@@ -134,7 +147,17 @@ def check_backends(tokenizer: nn.Module, partition: Partition, images: Tensor) -
     assert torch.equal(other.labels, partition.labels), 'backends disagree'
 
 
-def check_capacity(tokenizer: DHTTokenizer, partition: Partition, images: Tensor, capacity: int) -> None:
+def check_fixed(tokenizer: DHTTokenizer, partition: Partition, images: Tensor, draws: Draws) -> None:
+    """A fixed length may be too short without a budget; with one it is long enough for all that is merged."""
+    budget, pixels = tokenizer.token_budget, images[0, 0].numel()
+    if budget is None:
+        capacity = draws.integer(1, 2 * partition.total_regions)
+        check_capacity(tokenizer, partition, images, capacity, capacity)
+    elif budget.mode != 'soft':
+        check_capacity(tokenizer, partition, images, len(images) * pixels, len(images) * min(pixels, budget.target(pixels, False)))
+
+
+def check_capacity(tokenizer: DHTTokenizer, partition: Partition, images: Tensor, capacity: int, rows: int) -> None:
     """Fields of a fixed length hold the same, or tell that they cannot."""
     try:
         tokenizer.capacity = capacity
@@ -147,4 +170,4 @@ def check_capacity(tokenizer: DHTTokenizer, partition: Partition, images: Tensor
         return
     packed = replace(fixed, **{name: getattr(fixed, name)[:count] for name in ('bbox', 'size', 'mean', 'color')})
     assert all(torch.equal(getattr(packed, name), getattr(partition, name)) for name in ('labels', *INTEGERS, 'mean', 'color'))
-    assert not fixed.size[count:].any() and not fixed.bbox[count:].any() and len(fixed.size) == capacity
+    assert not fixed.size[count:].any() and not fixed.bbox[count:].any() and len(fixed.size) == rows

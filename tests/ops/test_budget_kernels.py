@@ -197,7 +197,7 @@ def test_merging_does_not_wait_for_the_device(device: str):
 
 
 @each_backend
-@pytest.mark.parametrize('budget', [dict(mode='soft'), dict(mode='hard'), dict(mode='hard', spread=0.1)])
+@pytest.mark.parametrize('budget', [dict(mode='soft'), dict(mode='hard'), dict(mode='exact'), dict(mode='hard', spread=0.1)])
 @pytest.mark.parametrize('training', [False, True])
 def test_tokenizer_with_a_budget_compiles_to_one_graph(device: str, backend: str, budget: dict, training: bool):
     torch.manual_seed(0)

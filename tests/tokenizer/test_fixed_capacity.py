@@ -11,8 +11,8 @@ from dht_mm.ops import backend_info, region_pixels, use_backend
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, mean_shift
 
-BUDGETS = (None, dict(mode='hard', train=9, test=11), dict(mode='hard', train=10**6, test=1),
-           dict(mode='hard', train=9, test=11, spread=0.1))
+BUDGETS = (None, dict(mode='hard', train=9, test=11), dict(mode='exact', train=11, test=9),
+           dict(mode='hard', train=9, test=11, spread=0.1), dict(mode='hard', train=10**6, test=1))
 CAPACITY = 300
 
 
@@ -84,7 +84,7 @@ def test_evaluation_gives_the_same_bits(device: str, backend: str, budget: dict 
 
 
 @pytest.mark.parametrize(('budget', 'rows', 'most'), [
-    (None, 300, 300), (dict(mode='hard', train=9), 18, 9), (dict(mode='hard', train=250), 300, 250),
+    (None, 300, 300), (dict(mode='hard', train=9), 18, 9), (dict(mode='exact', train=9), 18, 9), (dict(mode='hard', train=250), 300, 250),
     (dict(mode='hard', train=10**6), 300, 300), (dict(mode='hard', train=9, spread=0.1), 18, 9),
     (dict(mode='hard', train=250, spread=0.1), 500, 250)])
 def test_rows_are_known_on_the_host(budget: dict | None, rows: int, most: int):
@@ -123,7 +123,7 @@ def test_samples_of_rows_of_no_region_are_zero_and_pass_no_gradient(device: str,
 
 
 @pytest.mark.parametrize('poison', [torch.nan, torch.inf, 1e30])
-@pytest.mark.parametrize('budget', [*BUDGETS[:2], BUDGETS[3]])
+@pytest.mark.parametrize('budget', BUDGETS[:4])
 def test_no_gradient_comes_from_rows_of_no_region(device: str, backend: str, budget: dict | None, poison: float):
     images = draw(device)
 
@@ -140,7 +140,7 @@ def test_no_gradient_comes_from_rows_of_no_region(device: str, backend: str, bud
     assert all(torch.equal(grad, reference) for grad, reference in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize('budget', [*BUDGETS[:2], BUDGETS[3]])
+@pytest.mark.parametrize('budget', BUDGETS[:4])
 def test_regions_that_do_not_fit_are_told(device: str, backend: str, budget: dict | None):
     tokenizer, images = build(device, budget, 5), draw(device)
     with use_backend(backend):
@@ -152,6 +152,18 @@ def test_regions_that_do_not_fit_are_told(device: str, backend: str, budget: dic
         with torch.no_grad():
             partition = tokenizer.eval()(images)
     assert (partition.num_regions == -1).all() and not partition.mean.any() and not partition.color.any()
+
+
+def test_regions_to_merge_from_that_do_not_fit_are_told(device: str, backend: str):
+    images = draw(device)
+    selected = build(device, None, None).eval()(images).total_regions
+    tokenizer = build(device, BUDGETS[2], selected)
+    with use_backend(backend):
+        partition = tokenizer.train()(images)
+        assert (partition.num_regions == -1).all() and not partition.labels.any() and not partition.size.any()
+        assert partition.mean.isnan().all() and partition.color.isnan().all()
+        with torch.no_grad():
+            assert (build(device, BUDGETS[2], 2 * images[:, 0].numel()).eval()(images).num_regions == 9).all()
 
 
 def test_a_soft_budget_has_no_fixed_capacity():
@@ -172,7 +184,7 @@ def capture(step: Callable[[], list[Tensor]]) -> tuple[torch.cuda.CUDAGraph, lis
 
 @pytest.mark.skipif(not torch.cuda.is_available() or backend_info()['cuda'] != 'ext', reason='needs a GPU and the compiled CUDA kernels')
 @pytest.mark.parametrize('norm_eval', [True, False])
-@pytest.mark.parametrize('budget', [*BUDGETS[:2], BUDGETS[3]])
+@pytest.mark.parametrize('budget', BUDGETS[:4])
 def test_a_training_step_replays_in_a_cuda_graph(budget: dict | None, norm_eval: bool):
     tokenizer, images = build('cuda', budget, CAPACITY, norm_eval=norm_eval), draw('cuda')
 

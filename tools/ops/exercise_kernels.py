@@ -19,7 +19,8 @@ from dht_mm.tokenizer import DHTTokenizer, mean_shift
 
 # Batch, image channels, feature channels, height and width: the channels with kernels of their own and others; several levels; a line.
 SIZES = ((2, 3, 8, 70, 65), (2, 4, 5, 33, 40), (1, 3, 8, 1, 37), (3, 3, 8, 4, 4))
-BUDGETS = (None, dict(mode='soft', train=12), dict(mode='hard', train=12), dict(mode='hard', train=12, spread=0.1))
+BUDGETS = (None, dict(mode='soft', train=12), dict(mode='hard', train=12), dict(mode='exact', train=12),
+           dict(mode='hard', train=12, spread=0.1))
 
 
 def photograph_like(batch: int, channels: int, height: int, width: int) -> Tensor:

@@ -38,6 +38,10 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
       "soft_merge(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor color, int target, int? seed, int kernel) "
       "-> (Tensor, Tensor)");
   m.def(
+      "finer_cut(Tensor labels, Tensor offsets, Tensor node, Tensor bbox, Tensor size, Tensor parent, Tensor node_size, Tensor node_bbox, "
+      "Tensor mean, Tensor node_mean, Tensor level_starts, int least, int target, int? rows) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "cut_regions(Tensor labels, Tensor offsets, int total_regions, int grid_y, int grid_x, int rows) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("hard_merge(Tensor image, Tensor labels, Tensor offsets, Tensor size, int target) -> (Tensor, Tensor)");

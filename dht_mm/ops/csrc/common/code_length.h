@@ -24,10 +24,10 @@ DHT_HD int value_bits(int64_t num_pixels) {
 // The exponent of the unit in which an image's pixel values are integers.
 DHT_HD int64_t value_exponent(float largest, int64_t num_pixels) { return feature_exponent(largest) - value_bits(num_pixels); }
 
-// m log det(covariance + noise) of a region of m pixels, by Cholesky's elimination; `moment(k)` is its k-th moment. C is the number of
-// channels where it is known at compile time, else 0.
-template <int C, class Moment>
-DHT_HD double code_length(const Moment& moment, int64_t size, double unit, int channels) {
+// The pivots of covariance + noise of a region of m pixels in Cholesky's elimination, in their order; `moment(k)` is its k-th moment. C is
+// the number of channels where it is known at compile time, else 0.
+template <int C, class Moment, class Take>
+DHT_HD void find_pivots(const Moment& moment, int64_t size, double unit, int channels, const Take& take) {
   const int n = C > 0 ? C : channels;
   constexpr int kRoom = C > 0 ? C : kMaxChannels;
   const double pixels = static_cast<double>(size), square = unit * unit;
@@ -37,16 +37,22 @@ DHT_HD double code_length(const Moment& moment, int64_t size, double unit, int c
     for (int j = 0; j <= i; ++j)
       matrix[entry(i, j)] = (static_cast<double>(moment(n + entry(i, j))) / pixels - mean[i] * mean[j]) * square +
                             (kBrightnessNoise + (i == j ? kChannelNoise : 0.0));
-  double logarithm = 0.0;
   for (int k = 0; k < n; ++k) {
     const double diagonal = matrix[entry(k, k)], pivot = diagonal < kChannelNoise ? kChannelNoise : diagonal;
-    logarithm += log(pivot);
+    take(k, pivot);
     for (int i = k + 1; i < n; ++i) {
       const double factor = matrix[entry(i, k)] / pivot;
       for (int j = k + 1; j <= i; ++j) matrix[entry(i, j)] -= factor * matrix[entry(j, k)];
     }
   }
-  return pixels * logarithm;
+}
+
+// m log det(covariance + noise), the logarithms of the pivots added in their order.
+template <int C, class Moment>
+DHT_HD double code_length(const Moment& moment, int64_t size, double unit, int channels) {
+  double logarithm = 0.0;
+  find_pivots<C>(moment, size, unit, channels, [&](int, double pivot) { logarithm += log(pivot); });
+  return static_cast<double>(size) * logarithm;
 }
 
 // Bits of the cost in float32, which order as costs do. `border` counts all pixel sides of a region that face others.

@@ -13,6 +13,10 @@ DHT_SIMD void round_values(const float* values, int64_t count, float scale, int3
   for (int64_t i = 0; i < count; ++i) rounded[i] = static_cast<int32_t>((values[i] * scale + 12582912.0f) - 12582912.0f);
 }
 
+DHT_SIMD void take_logarithms(double* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) values[i] = log(values[i]);
+}
+
 template <int C>
 class Merging {
  public:
@@ -41,6 +45,8 @@ class Merging {
   }
 
  private:
+  static constexpr int64_t kBlock = 64;
+
   int moments() const { return num_moments(C > 0 ? C : channels_); }
   int64_t* row(int64_t u) { return moments_.data() + u * moments(); }
   int32_t other(int32_t u) const { return u ^ static_cast<int32_t>(best_[u]); }
@@ -61,16 +67,47 @@ class Merging {
     }
   }
 
+  // Costs of edges that changed, in blocks, whose logarithms are vector code.
+  void weigh_changed() {
+    Edge* changed[kBlock];
+    int64_t count = 0;
+    for (Edge& edge : edges_.edges()) {
+      if (edge.cost != kUnknownCost) continue;
+      changed[count++] = &edge;
+      if (count == kBlock) {
+        weigh_block(changed, count);
+        count = 0;
+      }
+    }
+    weigh_block(changed, count);
+  }
+
+  void weigh_block(Edge* const* edges, int64_t count) {
+    const int n = C > 0 ? C : channels_;
+    double logarithm[C > 0 ? C : kMaxChannels][kBlock];
+    for (int64_t i = 0; i < count; ++i) {
+      const int32_t u = edges[i]->first, v = edges[i]->second;
+      const int64_t *a = row(u), *b = row(v);
+      find_pivots<C>([&](int k) { return a[k] + b[k]; }, int64_t(size_[u]) + size_[v], unit_, channels_,
+                     [&](int k, double pivot) { logarithm[k][i] = pivot; });
+    }
+    for (int k = 0; k < n; ++k) take_logarithms(logarithm[k], count);
+    for (int64_t i = 0; i < count; ++i) {
+      Edge& edge = *edges[i];
+      const int32_t u = edge.first, v = edge.second;
+      double sum = 0.0;
+      for (int k = 0; k < n; ++k) sum += logarithm[k][i];
+      const double united = static_cast<double>(int64_t(size_[u]) + size_[v]) * sum;
+      edge.cost = merge_cost(united, length_[u], length_[v], edge.length, border_[u], border_[v]);
+    }
+  }
+
   // Costs of edges that changed, and the best edge of every region.
   void weigh() {
+    weigh_changed();
     std::fill(best_.begin(), best_.end(), ~uint64_t(0));
-    for (Edge& edge : edges_.edges()) {
+    for (const Edge& edge : edges_.edges()) {
       const int32_t u = edge.first, v = edge.second;
-      if (edge.cost == kUnknownCost) {
-        const int64_t *a = row(u), *b = row(v);
-        const double united = code_length<C>([&](int k) { return a[k] + b[k]; }, int64_t(size_[u]) + size_[v], unit_, channels_);
-        edge.cost = merge_cost(united, length_[u], length_[v], edge.length, border_[u], border_[v]);
-      }
       const uint64_t key = merge_key(edge.cost, u, v);
       best_[u] = std::min(best_[u], key);
       best_[v] = std::min(best_[v], key);

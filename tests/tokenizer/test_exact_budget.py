@@ -7,10 +7,9 @@ import torch
 from partition_checks import check_partition
 from torch import Tensor
 
-from dht_mm.ops import Hierarchy
+from dht_mm.ops import Hierarchy, finer_cut
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer, TokenBudget
-from dht_mm.tokenizer.cut import FINENESS, finer_cut
 
 
 @pytest.fixture(scope='module')
@@ -29,47 +28,6 @@ def partition_of(hierarchy: Hierarchy) -> Partition:
 def counts_of_levels(model: DHTTokenizer, image: Tensor) -> list[int]:
     """Regions of one image at levels 1, 2, ..."""
     return model.hierarchy(image[None]).level_starts.diff()[1:-1].tolist()
-
-
-@pytest.mark.parametrize('target', [1, 3, 10, 30, 100])
-def test_cut_is_the_coarsest_level_with_enough_regions(model: DHTTokenizer, images: Tensor, target: int):
-    cut = finer_cut(model.hierarchy(images), target)
-    check_partition(partition_of(cut), images, 8)
-    for image, found in zip(images, cut.num_regions.tolist(), strict=True):
-        counts = counts_of_levels(model, image)
-        assert found == min((count for count in counts if count >= FINENESS * target), default=counts[0])
-
-
-def test_regions_of_the_cut_are_those_of_their_nodes(model: DHTTokenizer, images: Tensor):
-    hierarchy = model.hierarchy(images)
-    cut = finer_cut(hierarchy, 10)
-    pixels = images[:, 0].numel()
-    node = cut.node.long() - pixels
-    assert (node >= 0).all(), 'these images are cut at a level'
-    for field in ('size', 'bbox', 'mean'):
-        assert torch.equal(getattr(cut, field), getattr(hierarchy, f'node_{field}')[node]), field
-    assert torch.equal(partition_of(cut).packed_labels.flatten().bincount().int(), cut.size)
-
-
-def test_single_pixels_that_are_selected_are_kept_where_level_1_has_too_few_regions(model: DHTTokenizer, images: Tensor):
-    hierarchy = model.hierarchy(images[:1, :, :8, :8])
-    pixel = torch.arange(64, dtype=torch.int32)
-    place = torch.stack([pixel // 8, pixel % 8], 1)
-    pixels = hierarchy._replace(
-        labels=pixel.view(1, 8, 8), num_regions=torch.tensor([64]), offsets=torch.tensor([0, 64]), node=pixel, size=torch.ones_like(pixel),
-        bbox=torch.cat([place, place], 1), mean=torch.randn(64, 8))
-    level = int(hierarchy.level_starts.diff()[1])
-    assert level < 60
-    kept = finer_cut(pixels, 60)
-    for field in ('labels', 'num_regions', 'offsets', 'node', 'size', 'bbox', 'mean'):
-        assert torch.equal(getattr(kept, field), getattr(pixels, field)), field
-    assert int(finer_cut(pixels, level).num_regions) == level
-
-
-@pytest.mark.parametrize('size', [(1, 1), (2, 3), (1, 5)])
-def test_images_without_a_level_stay_as_they_are(model: DHTTokenizer, size: tuple[int, int]):
-    hierarchy = model.hierarchy(torch.rand(2, 3, *size))
-    assert all(torch.equal(*pair) for pair in zip(finer_cut(hierarchy, 1), hierarchy, strict=True))
 
 
 @torch.no_grad()
