@@ -90,6 +90,13 @@ def test_library_that_does_not_load_fails(library):
     assert finding.status == FAILED and '_ext.so does not load with torch' in finding.text
 
 
+def test_torch_that_is_too_old_for_the_library_is_no_failure(library, monkeypatch):
+    library.write_bytes(b'not looked at')
+    monkeypatch.setattr(backend, 'OLDEST_TORCH', (99, 0))
+    finding = doctor.check_operators()
+    assert finding.status == NOTE and f'needs torch 99.0 or newer, this is {torch.__version__}' in finding.text
+
+
 def test_missing_operators_fail_where_they_are_asked_for(library, monkeypatch):
     monkeypatch.setenv('DHT_MM_OPS_BACKEND', 'ext')
     assert doctor.check_operators().status == FAILED
