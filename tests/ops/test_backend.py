@@ -14,7 +14,7 @@ from dht_mm.ops.backend import BACKENDS, use_ext
 
 FEATURES = torch.randn(1, 2, 6, 7, generator=torch.Generator().manual_seed(0))
 INFO = backend_info()
-needs_fitting_torch = pytest.mark.skipif(torch.__version__ < backend.OLDEST_TORCH, reason='a library is not looked at with a torch this old')
+needs_fitting_torch = pytest.mark.skipif(torch.__version__ < backend.OLDEST_TORCH, reason='a library is not looked at with this torch')
 needs_library = pytest.mark.skipif(not INFO['loaded'], reason=f'needs the compiled operators: {INFO["library"]}')
 
 
