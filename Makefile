@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 py
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env test demo docs lint coverage release sanitize sanitize-fuzz faults test-upstream fuzz soak clean
+.PHONY: help env test demo docs lint coverage release sanitize sanitize-fuzz faults env-upstream test-upstream fuzz soak clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -53,9 +53,11 @@ UPSTREAM_TESTS := tests/test_registry.py tests/test_configs.py tests/test_imagen
   tests/test_swap_backbone.py tests/heads tests/necks tests/segmentors tests/engine tests/backbones/test_dht_vit_in_mmpretrain.py \
   tests/tokenizer/test_pretrainer.py tests/tools/test_toolkit_script.py
 
-test-upstream: ## run the tests that go through the toolkits with upstream mmengine, mmcv-lite, mmsegmentation and mmpretrain
-	@test -n '$(PYTHON)' || { echo 'Python 3.10 or newer with venv is needed'; exit 1; }
-	@$(PYTHON) tools/env/setup_env.py '$(UPSTREAM_VENV)' --stack upstream
+env-upstream: env ## create $(UPSTREAM_VENV): the same with upstream mmengine, mmcv-lite, mmsegmentation and mmpretrain
+	@# The library that env built in this checkout serves it too.
+	@DHT_MM_WITH_OPS=0 $(PYTHON) tools/env/setup_env.py '$(UPSTREAM_VENV)' --stack upstream
+
+test-upstream: env-upstream ## run the tests that go through the toolkits with the upstream ones
 	@# mmengine 0.10.7 reads checkpoints of its runner with torch.load's old default
 	@TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 '$(UPSTREAM_VENV)/bin/python' -m pytest $(PYTEST_ARGS) $(UPSTREAM_TESTS)
 

@@ -97,7 +97,8 @@ def check_operators() -> Finding:
     if info['choice'] != 'auto':
         text += f'; DHT_MM_OPS_BACKEND={info["choice"]}'
     if not info['loaded']:
-        broken = info['choice'] == 'ext' or backend.LIBRARY.exists()
+        usable = import_module('torch').__version__ >= backend.OLDEST_TORCH
+        broken = info['choice'] == 'ext' or usable and backend.LIBRARY.exists()
         return Finding(FAILED if broken else NOTE, text + '\nthe pure-torch definition gives the same results, more slowly: docs/ops.md')
     if info['choice'] != 'torch' and info['cuda'] == 'torch' and import_module('torch').cuda.is_available():
         return Finding(NOTE, text + '\nit was compiled for the CPU alone, although there is a GPU: docs/ops.md')

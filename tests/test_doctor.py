@@ -84,10 +84,18 @@ def test_missing_operators_are_no_failure_and_are_explained(library):
     assert finding.status == NOTE and 'no compiled library was built' in finding.text and 'more slowly' in finding.text
 
 
+@pytest.mark.skipif(torch.__version__ < backend.OLDEST_TORCH, reason='a library is not looked at with a torch this old')
 def test_library_that_does_not_load_fails(library):
     library.write_bytes(b'not a library')
     finding = doctor.check_operators()
     assert finding.status == FAILED and '_ext.so does not load with torch' in finding.text
+
+
+def test_torch_that_is_too_old_for_the_library_is_no_failure(library, monkeypatch):
+    library.write_bytes(b'not looked at')
+    monkeypatch.setattr(backend, 'OLDEST_TORCH', (99, 0))
+    finding = doctor.check_operators()
+    assert finding.status == NOTE and f'needs torch 99.0 or newer, this is {torch.__version__}' in finding.text
 
 
 def test_missing_operators_fail_where_they_are_asked_for(library, monkeypatch):

@@ -14,6 +14,7 @@ import torch
 
 BACKENDS = ('auto', 'torch', 'ext')
 LIBRARY = Path(__file__).with_name('_ext.so')
+OLDEST_TORCH = (2, 10)  # with what the library uses of torch
 # A plain list and no context variable: autograd runs backward ops in threads of its own, which must see the same choice.
 _choices: list[str] = []
 
@@ -23,10 +24,12 @@ def _load() -> tuple[bool, str]:
     """Load the compiled library once; whether it is there, and what to say about it."""
     if not LIBRARY.exists():
         return False, 'no compiled library was built with this installation (pip install -v shows why)'
+    if torch.__version__ < OLDEST_TORCH:
+        return False, f'{LIBRARY.name} needs torch {".".join(map(str, OLDEST_TORCH))} or newer, this is {torch.__version__}'
     try:
         torch.ops.load_library(str(LIBRARY))
     except OSError as error:
-        return False, f'{LIBRARY.name} does not load with torch {torch.__version__} (it needs 2.10 or newer): {error}'
+        return False, f'{LIBRARY.name} does not load with torch {torch.__version__}: {error}'
     return True, f'loaded {LIBRARY.name}'
 
 

@@ -256,7 +256,7 @@ def soft_merge(labels: np.ndarray, colors: list[Vector], target: int, kernel: st
 def code_length(values: np.ndarray) -> float:
     """``m log det(covariance + noise)`` of the pixels ``[m, C]`` of a region; noise is 0.01 everywhere and 0.005 more on the diagonal."""
     noise = 0.01 + 0.005 * np.eye(values.shape[1])
-    return len(values) * np.linalg.slogdet(np.cov(values, rowvar=False, bias=True).reshape(noise.shape) + noise)[1]
+    return len(values) * np.linalg.slogdet(np.cov(values.T, bias=True).reshape(noise.shape) + noise)[1]
 
 
 def hard_merge(labels: np.ndarray, image: np.ndarray, target: int) -> list[int]:

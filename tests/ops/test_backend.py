@@ -14,6 +14,7 @@ from dht_mm.ops.backend import BACKENDS, use_ext
 
 FEATURES = torch.randn(1, 2, 6, 7, generator=torch.Generator().manual_seed(0))
 INFO = backend_info()
+needs_fitting_torch = pytest.mark.skipif(torch.__version__ < backend.OLDEST_TORCH, reason='a library is not looked at with this torch')
 needs_library = pytest.mark.skipif(not INFO['loaded'], reason=f'needs the compiled operators: {INFO["library"]}')
 
 
@@ -109,13 +110,14 @@ def test_missing_library_is_said_and_done_without(place_library, tmp_path):
         hierarchy()
 
 
+@needs_fitting_torch
 def test_library_that_does_not_load_is_said_and_done_without(place_library, tmp_path):
     (tmp_path / '_ext.so').write_text('of another machine')
     place_library(tmp_path / '_ext.so')
     info = backend_info()
     assert not info['loaded'] and info['cpu'] == 'torch'
     version = torch.__version__.replace('+', r'\+')
-    with use_backend('ext'), pytest.raises(RuntimeError, match=f'_ext.so does not load with torch {version} .* 2.10'):
+    with use_backend('ext'), pytest.raises(RuntimeError, match=f'_ext.so does not load with torch {version}: '):
         hierarchy()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SEMANTIC = re.compile(r'(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)((a|b|rc)(0|[1-9]\d*))?')
 BY_HAND = (
-    'make lint, make test and make docs pass in a fresh clone, and tests with a GPU on a machine that has one',
+    'make lint, make test, make test-upstream and make docs pass in a fresh clone, and tests with a GPU on a machine that has one',
     'figures in benchmarks/results are of this version, or their setting names the older one',
     'make release, then try a wheel in an environment of your own',
     'git tag -a vVERSION, push it, upload dist/*, and set the next version in dht_mm/version.py',
