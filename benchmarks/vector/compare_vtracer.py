@@ -34,7 +34,7 @@ TOKENS = (20, 30, 60, 100, 150, 200, 300, 450, 700, 1000, 1500, 2500, 4000)
 MODES, SPECKLES, COLOR_BITS, LAYERS = ('polygon', 'spline'), (2, 4, 8, 16), (6, 8), (8, 32)
 DIGITS = 0  # after the point of vtracer's coordinates; more of them cost bytes and gain 0.1 dB
 TIMED = dict(mode='polygon', filter_speckle=4, color_precision=8, layer_difference=32)
-RUNS = 3
+RUNS = 5
 
 
 class Point(NamedTuple):
@@ -144,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path, help='folder of .jpg images')
     add_tokenizer_options(parser)
+    parser.add_argument('--only-times', action='store_true', help='leave out the sweeps')
     args = parser.parse_args()
     if args.size is None:
         parser.error('--size is needed')
@@ -152,6 +153,9 @@ def main() -> None:
     images = [np.array(Image.fromarray(read_image(path)).resize((args.size, args.size), Image.Resampling.BICUBIC))
               for path in sorted(args.folder.glob('*.jpg'))]
     print(f'{len(images)} images, {args.size} x {args.size} pixels')
+    if args.only_times:
+        print_times(images, tokenizer, args.device)
+        return
     own, *merged = ([find_regions(tokenizer, image, tokens, args.device)[0] for image in images] for tokens in (None, *TOKENS))
     print_points("The tokenizer's own regions", [
         flat_partition(images, own), ours(images, own, 'published steps', published=True), ours(images, own, 'flat fills'),

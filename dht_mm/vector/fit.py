@@ -111,7 +111,7 @@ def _line_error(points: ndarray, first: ndarray, last: ndarray) -> tuple[ndarray
     runs = _runs(first, last)
     chord_x, chord_y = (points[last] - points[first]).T
     scale = 1 / np.maximum(chord_x**2 + chord_y**2, TINY)
-    x, y = (points[runs.index] - points[first][runs.run]).T
+    x, y = np.take(points.T, runs.index, 1) - np.take(points[first].T, runs.run, 1)
     chord_x, chord_y = chord_x[runs.run], chord_y[runs.run]
     place = np.clip((x * chord_x + y * chord_y) * scale[runs.run], 0, 1)
     return _largest((x - place * chord_x) ** 2 + (y - place * chord_y) ** 2, runs)
@@ -123,15 +123,16 @@ def _fit_cubics(points: ndarray, length: ndarray, lines: ndarray, first: ndarray
     Written as the line ``lines`` (a cubic) plus two bumps, so that the unknowns are how far the handles leave the line's thirds.
     """
     runs = _runs(first, last)
-    target = points[runs.index].T
-    start, chord = lines[:, 0].T, (lines[:, 3] - lines[:, 0]).T[:, runs.run]
-    offset = target - start[:, runs.run]
+    # Rows of x and of y, taken with np.take: numpy is some times slower with columns and with fancy indices.
+    target = np.take(np.ascontiguousarray(points.T), runs.index, 1)
+    chord = np.take((lines[:, 3] - lines[:, 0]).T, runs.run, 1)
+    offset = target - np.take(lines[:, 0].T, runs.run, 1)
     u = (length[runs.index] - length[first][runs.run]) / (length[last] - length[first])[runs.run]
     for round_left in reversed(range(ROUNDS)):
         v = 1 - u
         bumps = 3 * u * v * np.stack([v, u])
         handles = _solve_handles(bumps, offset - u * chord, runs.begin)
-        moved = handles[:, :, runs.run]
+        moved = np.take(handles, runs.run, 2)
         error = offset - u * chord - bumps[0] * moved[0] - bumps[1] * moved[1]
         if round_left:
             speed = chord + 3 * v * (v - 2 * u) * moved[0] + 3 * u * (2 * v - u) * moved[1]
