@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from dht_mm.backbones.dht_vit import DHTViT
 from dht_mm.backbones.region_encoder import RegionEncoder
-from dht_mm.tokenizer import GridTokenizer
+from dht_mm.tokenizer import DHTTokenizer, GridTokenizer
 
 ALL = dict(num_register_tokens=2, qk_norm=True, pre_norm=True, features=dict(gradient=True), ffn_type='swiglu')
 SMALL = dict(arch=dict(embed_dims=16, num_layers=3, num_heads=2), img_size=16, patch_size=4)
@@ -38,6 +38,18 @@ def test_tokenizer_and_encoder_export_and_give_the_same_numbers(out_type: str, o
     found, expected = (tree_leaves(each(images)) for each in (load(tmp_path / 'model.pt2').module(), model))
     tensors = [(x, y) for x, y in zip(found, expected, strict=True) if isinstance(y, Tensor)]
     assert tensors and all(torch.equal(x, y) for x, y in tensors)
+
+
+@pytest.mark.parametrize('mode, counts', [('hard', [15, 16]), ('exact', [16, 16])])
+def test_budgets_are_kept_in_the_graph(mode: str, counts: list[int], tmp_path: Path):
+    torch.manual_seed(0)
+    tokenizer = DHTTokenizer(capacity=384, token_budget=dict(mode=mode, test=16)).eval()
+    save(recorded(tokenizer, (draw_images(2, 16, 12),)), tmp_path / 'tokenizer.pt2')
+    graph, images = load(tmp_path / 'tokenizer.pt2').module(), draw_images(2, 16, 12).flip(0)
+    found, expected = graph(images), tokenizer(images)
+    assert expected.num_regions.tolist() == counts
+    pairs = zip(tree_leaves(found), tree_leaves(expected), strict=True)
+    assert all(torch.equal(x, y) if isinstance(y, Tensor) else x == y for x, y in pairs)
 
 
 def test_images_that_need_more_rows_tell_so_in_the_graph():
