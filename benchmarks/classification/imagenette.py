@@ -38,6 +38,8 @@ from dht_mm.tokenizer.checkpoint import load_tokenizer  # noqa: E402
 CROP_AREA, CROP_RATIO, COLOUR = (0.35, 1.0), (0.75, 1.33), 0.4
 WARMUP_SHARE, DROP_PATH, SMOOTHING = 0.1, 0.1, 0.1
 NEIGHBOURS, TEMPERATURE = 20, 0.07
+EVALUATED = 2  # batches at once in evaluation
+PIXELS_A_REGION = 5  # no batch has as many regions as one for so many pixels
 SHOWN = dict(accuracy='accuracy', knn='20-NN', tokens='tokens', ms_per_step='ms/step', epochs_done='epochs')
 
 
@@ -53,6 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--lr', type=float, default=1e-3)
     parser.add_argument('--weight-decay', type=float, default=0.05)
     parser.add_argument('--every', type=int, default=10, help='epochs between points of the curve (default: %(default)s)')
+    parser.add_argument('--eager', action='store_true', help='launch every kernel from the host: without CUDA graphs')
     parser.add_argument('--run-limit', type=float, default=float('inf'), help='seconds after which a run ends with its epoch')
     add_options(parser)
     return parser.parse_args()
@@ -75,17 +78,20 @@ class Classifier(RegionViT):
 
     def __init__(self, variant: Variant, size: int, num_classes: int, args: argparse.Namespace):
         grid = (size // args.patch,) * 2
-        tokenizer = build_tokenizer(variant.partition, grid, variant.numbers.get(variant.partition))
+        room = None if args.eager else EVALUATED * args.batch * size**2 // PIXELS_A_REGION
+        tokenizer = build_tokenizer(variant.partition, grid, variant.numbers.get(variant.partition), room)
         if isinstance(tokenizer, DHTTokenizer) and args.tokenizer:
             load_tokenizer(tokenizer, args.tokenizer)
         backbone = DHTViT(tokenizer, args.arch, size, args.patch, out_type='tokens', drop_path_rate=DROP_PATH)
-        super().__init__(variant, grid, backbone, from_zero=False)
+        super().__init__(variant, grid, backbone, from_zero=False, graphs=not args.eager)
         self.head = nn.Linear(backbone.embed_dims, num_classes)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
-        """``[B, 3, H, W]`` to logits ``[B, K]``, class tokens ``[B, D]`` and the number of other tokens."""
-        cls_tokens, regions, _ = self.tokens(images)
-        return self.head(cls_tokens), cls_tokens, len(regions)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``[B, 3, H, W]`` to logits ``[B, K]``, class tokens ``[B, D]`` and numbers of other tokens ``[B]``, -1 without room."""
+        cls_tokens, regions, scene = self.tokens(images)
+        counts = cls_tokens.new_full((len(images),), len(regions) // len(images)) if scene is None else scene.partition.num_regions
+        logits = self.head(cls_tokens)
+        return logits.masked_fill(counts[:, None] < 0, torch.nan), cls_tokens, counts
 
 
 def cut_and_mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -105,12 +111,12 @@ def features(model: Classifier, images: Tensor, args: argparse.Namespace) -> tup
     """Logits ``[N, K]``, class tokens of length 1 ``[N, D]``, mean number of the other tokens."""
     model.eval()
     logits, tokens, count = [], [], 0
-    for pixels in images.split(2 * args.batch):
+    for pixels in images.split(EVALUATED * args.batch):
         with autocast(args):
-            scores, cls_tokens, number = model(normalise(pixels.float() / 255))
+            scores, cls_tokens, numbers = model.replay(model, normalise(pixels.float() / 255))
         logits.append(scores.float())
         tokens.append(F.normalize(cls_tokens.float(), dim=1))
-        count += number
+        count += int(numbers.sum())
     return torch.cat(logits), torch.cat(tokens), count / len(images)
 
 
@@ -164,7 +170,7 @@ class Runner:
         pixels, _ = augment(images, None, CROP_AREA, CROP_RATIO, COLOUR)
         pixels, others, share = cut_and_mix(pixels, labels)
         with autocast(self.args):
-            logits = model(pixels)[0].float()
+            logits = model.replay(model, pixels)[0].float()
         loss, other = (F.cross_entropy(logits, classes, label_smoothing=SMOOTHING) for classes in (labels, others))
         loss = (1 - share) * loss + share * other
         loss.backward()

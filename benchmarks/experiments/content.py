@@ -85,10 +85,13 @@ class Content(nn.Module):
 
     def _cells(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:
         counts = position_histogram(partition.labels, partition.offsets, partition.total_regions, self.grid)
-        share = counts / partition.size[:, None]
         tokens = patch_tokens(backbone, images, self.grid)
-        ends = partition.num_regions.tolist()
-        return torch.cat([part.to(own.dtype) @ own for part, own in zip(share.split(ends), tokens, strict=True)])
+        share = (counts / partition.size[:, None].clamp_min(1)).to(tokens.dtype)
+        most = int(partition.num_regions.max()) if partition.max_regions is None else partition.max_regions
+        image, spare = partition.image_index, len(images) * most
+        place = (image * most + torch.arange(len(image), device=image.device) - partition.offsets[image]).clamp(max=spare)
+        padded = share.new_zeros(spare + 1, share.shape[1]).index_copy(0, place, share)[:spare]
+        return (padded.unflatten(0, (len(images), most)) @ tokens).flatten(0, 1)[place.clamp(max=spare - 1)]
 
     def _mask(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
         """``[R, patch^2]``: which pixels of the window are the region's own."""
@@ -108,7 +111,7 @@ class Content(nn.Module):
         colour, deviation = mean[:, :3], (mean[:, 3:] - mean[:, :3].square()).clamp(min=0).sqrt()
         cell = math.sqrt(images[0, 0].numel() / math.prod(self.grid))
         centre = torch.stack([windows.middle(axis) * images.shape[2 + axis] for axis in (0, 1)], 1)
-        form = [(partition.size[:, None] / cell**2).log(), (windows.centroid - centre) / cell,
+        form = [(partition.size[:, None].clamp_min(1) / cell**2).log(), (windows.centroid - centre) / cell,
                 (partition.bbox[:, 2:] - partition.bbox[:, :2]) / cell]
         return torch.cat([colour, deviation, *form], 1)
 

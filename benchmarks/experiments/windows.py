@@ -66,8 +66,8 @@ class Windows:
 
     def boxes(self) -> Tensor:
         """``[R, 4]``: top, left, bottom and right of the windows in pixels of the full image, the last two not inclusive."""
-        ends = [(self.top + side) / (self.zoom[:, None] * self.top.new_tensor(self.scale, dtype=torch.float32)) for side in (0, self.patch)]
-        return torch.cat(ends, 1)
+        ends = [(self.top[:, axis] + side) / (self.zoom * self.scale[axis]) for side in (0, self.patch) for axis in (0, 1)]
+        return torch.stack(ends, 1)
 
     def positions(self, cells: Tensor) -> Tensor:
         """Positional embeddings at the middle of the windows, resampled bicubically: exactly a patch's where the window is one.
@@ -79,9 +79,11 @@ class Windows:
             ``[R, D]``.
         """
         place = torch.stack([self.middle(1), self.middle(0)], 1) * 2 - 1
-        sampled = F.grid_sample(cells.unflatten(1, self.grid)[None], place[None, None], mode='bicubic', padding_mode='border',
-                                align_corners=False)
-        return sampled[0, :, 0].T
+        # Each cell's weight in each window: products of matrices then have a faster gradient than sampling has.
+        each = torch.eye(cells.shape[1], device=cells.device).unflatten(1, self.grid)[None]
+        weights = F.grid_sample(each, place[None, None], mode='bicubic', padding_mode='border', align_corners=False)[0, :, 0]
+        with torch.autocast(cells.device.type, enabled=False):
+            return (cells.float() @ weights).T
 
 
 def find_windows(partition: Partition, grid: tuple[int, int], patch: int, content: str) -> Windows:
@@ -107,7 +109,7 @@ def find_windows(partition: Partition, grid: tuple[int, int], patch: int, conten
     centre = torch.where(within[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
     steps = STEPS.get(content, 0)
     pixels = (partition.bbox[:, 2:] - partition.bbox[:, :2] + 1).prod(1) if content == 'fit' else partition.size
-    octaves = (pixels * (grid[0] * grid[1] / (height * width))).log2() / 2
+    octaves = (pixels.clamp_min(1) * (grid[0] * grid[1] / (height * width))).log2() / 2
     zoom = torch.exp2(-(octaves * steps).round().clamp(-steps, steps) / max(1, steps))
     zooms = tuple(2**(step / max(1, steps)) for step in range(-steps, steps + 1))
     scale = tuple(side * patch / length for side, length in zip(grid, (height, width), strict=True))

@@ -10,8 +10,8 @@ resized to whole patches. Each run prints its row when it ends.
 
 A name may end in @OPTION=VALUE,OPTION=VALUE for a run with other options of training, as in plain@colour=0,new-lr=10.
 
-Steps of so small a model keep the host busy and not the GPU: several runs at once (--workers) take less time together, but their
-times say nothing then. Measure these with one worker, one device and --epochs 2.
+On a GPU a step's forward and backward are replayed from a CUDA graph. Several runs at once (--workers) slow one another; measure times with
+one worker.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from variants import Variant, parse_variant  # noqa: E402
 
 GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
+PIXELS_A_REGION, LEAST_ROOM = 20, 8  # no natural partition of a photograph has so many regions, or a budget so much to merge
 CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'colour', 'stride')
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s')
@@ -50,6 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--new-lr', type=float, default=1.0, help='factor of the rate of what is not pretrained (default: 1)')
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
+    parser.add_argument('--eager', action='store_true', help='launch every kernel from the host: without CUDA graphs')
     parser.add_argument('--eval-split', choices=('val', 'test'), default='test', help='choose by val, report test (default: test)')
     parser.add_argument('--train-images', type=int, help='at most so many')
     parser.add_argument('--test-images', type=int, help='at most so many')
@@ -91,7 +93,9 @@ class Runner:
         name, tokens, seed = task
         variant, args = with_options(name, self.args)
         torch.manual_seed(seed)
-        model = Segmenter(variant, GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES).to(args.device)
+        most = max(self.train[0][0, 0].numel() // PIXELS_A_REGION, LEAST_ROOM * tokens)
+        room = None if args.eager else args.batch * most
+        model = Segmenter(variant, GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES, room).to(args.device)
         figures = train(model, *self.train, args) | evaluate(model, *self.test, NUM_CLASSES, args)
         return figures | dict(kernel=model.decode.learned_kernel())
 

@@ -13,19 +13,20 @@ from dht_mm.heads.pixel_decode import SPEED
 
 
 class Lattice(NamedTuple):
-    """The pixels to compute: every ``stride``-th row and column from ``first`` on."""
+    """The pixels to compute: some rows and columns, by default all."""
 
-    first: tuple[int, int] = (0, 0)
-    stride: int = 1
+    rows: Tensor | slice = slice(None)
+    columns: Tensor | slice = slice(None)
 
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Rows and columns."""
-        return tuple(slice(first, None, self.stride) for first in self.first)
+    @classmethod
+    def random(cls, height: int, width: int, stride: int, device: torch.device) -> 'Lattice':
+        """Every ``stride``-th row and column from a random first one on, drawn on the device."""
+        return cls(*(torch.arange(0, length - stride + 1, stride, device=device) + torch.randint(stride, (1,), device=device)
+                     for length in (height, width)))
 
     def cut(self, maps: Tensor) -> Tensor:
         """``[..., H, W]`` to ``[..., h, w]``."""
-        return maps[(..., *self.slices)]
+        return maps[..., self.rows, :][..., self.columns]
 
 
 class Decode(nn.Module):
@@ -73,7 +74,7 @@ class Decode(nn.Module):
             if {'bilinear', 'blend'} & set(self.parts):
                 return lattice.cut(self._interpolated(scene.partition.scatter(logits)))
             boxes = None if self.whole else scene.windows.boxes()
-            return self.pixels(logits, tokens, scene.partition, scene.images, boxes, *lattice.slices)
+            return self.pixels(logits, tokens, scene.partition, scene.images, boxes, *lattice)
 
     def learned_kernel(self) -> list[float]:
         """Factors of distance and colour and the own region's bonus, where regions are mixed."""

@@ -17,10 +17,10 @@ from dht_mm.tokenizer.checkpoint import load_tokenizer
 ALL_PIXELS = Lattice()
 
 
-def retrofit(variant: Variant, grid: tuple[int, int], vit: dict[str, Tensor], tokenizer: str | None) -> DHTViT:
+def retrofit(variant: Variant, grid: tuple[int, int], vit: dict[str, Tensor], tokenizer: str | None, room: int | None) -> DHTViT:
     """The dHT-ViT with the weights of a plain ViT, its positions resampled to the grid, and a pre-trained tokenizer."""
     conversion = convert_vit(vit, 'dinov2', pos_grid=grid)
-    module = build_tokenizer(variant.partition, grid, variant.numbers.get(variant.partition))
+    module = build_tokenizer(variant.partition, grid, variant.numbers.get(variant.partition), room)
     backbone = DHTViT(module, out_type='tokens', drop_path_rate=0.0, **conversion.options)
     weights = {key.removeprefix('backbone.'): value for key, value in conversion.state_dict.items()}
     missing, unexpected = backbone.load_state_dict(weights, strict=False)
@@ -42,10 +42,12 @@ class Segmenter(RegionViT):
         vit: Weights of a plain ViT in DINOv2's layout.
         tokenizer: Weights of a dHT tokenizer, a file.
         num_classes: Classes.
+        room: See :func:`build_tokenizer`.
     """
 
-    def __init__(self, variant: Variant, grid: tuple[int, int], vit: dict[str, Tensor], tokenizer: str | None, num_classes: int):
-        super().__init__(variant, grid, retrofit(variant, grid, vit, tokenizer), from_zero=True)
+    def __init__(self, variant: Variant, grid: tuple[int, int], vit: dict[str, Tensor], tokenizer: str | None, num_classes: int,
+                 room: int | None = None):
+        super().__init__(variant, grid, retrofit(variant, grid, vit, tokenizer, room), from_zero=True, graphs=room is not None)
         self.decode = Decode(variant, grid, len(self.layers) * self.backbone.embed_dims, num_classes)
 
     def forward(self, images: Tensor, lattice: Lattice = ALL_PIXELS) -> tuple[Tensor, Partition | None]:
@@ -54,4 +56,12 @@ class Segmenter(RegionViT):
         if scene is not None:
             return self.decode(tokens, scene, lattice), scene.partition
         logits = self.decode.classes(tokens).float().unflatten(0, (len(images), -1)).mT.unflatten(2, self.grid)
-        return lattice.cut(F.interpolate(logits, images.shape[2:], mode='bilinear', align_corners=False)), None
+        return lattice.cut(self._interpolated(logits, *images.shape[2:])), None
+
+    @staticmethod
+    def _interpolated(cells: Tensor, height: int, width: int) -> Tensor:
+        """Bilinear interpolation of ``[..., y, x]`` as two products of matrices: the gradient of torch's own takes half a step."""
+        y, x = (F.interpolate(torch.eye(count, device=cells.device)[None], length, mode='linear', align_corners=False)[0]
+                for count, length in zip(cells.shape[-2:], (height, width), strict=True))
+        with torch.autocast(cells.device.type, enabled=False):
+            return y.T @ cells @ x

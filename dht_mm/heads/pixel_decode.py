@@ -93,7 +93,7 @@ class PixelDecode(nn.Module):
                 self.kernel.copy_(torch.tensor([math.log(2.0), math.log(0.5), 1.0]) / SPEED)
 
     def forward(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor, boxes: Tensor | None = None,
-                rows: slice = ALL, columns: slice = ALL) -> Tensor:
+                rows: slice | Tensor = ALL, columns: slice | Tensor = ALL) -> Tensor:
         """Logits of pixels, all of them at once, as training needs them.
 
         Args:
@@ -103,7 +103,7 @@ class PixelDecode(nn.Module):
             images: ``[B, C, H, W]`` normalised, what the partition was made from.
             boxes: ``[R, 4]`` float, the parts of the image that the squares divide: top, left, bottom, right in pixels, the last two not
                 inclusive. None is the box of each region.
-            rows: Which rows of pixels.
+            rows: Which rows of pixels, a slice or ``[h]`` int64.
             columns: Which columns.
 
         Returns:
@@ -157,12 +157,12 @@ class PixelDecode(nn.Module):
         deviations = [(_around(squares, side) - mean.square()).clamp_min(0).sqrt() for side, mean in ((BLUR, near), (WIDE, wide))]
         return torch.cat([images, near, wide, *deviations], 1)
 
-    def _sums(self, table: Tensor, scene: Scene, rows: slice, columns: slice) -> Tensor:
+    def _sums(self, table: Tensor, scene: Scene, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
         """``[B, K, h, w]``: for each pixel the weighted sum of the rows of the table that it reads."""
         height, width = scene.labels.shape[1:]
         pixel = torch.stack(torch.meshgrid(_count(height, scene.labels)[rows], _count(width, scene.labels)[columns], indexing='ij'), -1)
         regions = self._regions(scene, pixel)
-        colours = scene.colours[:, :, rows, columns].movedim(1, -1)
+        colours = scene.colours[:, :, rows][..., columns].movedim(1, -1)
         weights = self._mix(regions, scene, pixel, colours[..., :self.channels]) if self.kernel is not None else None
         taps = [self._squares(regions, weights, scene, pixel)]
         if self.slopes is not None:
@@ -217,8 +217,9 @@ class PixelDecode(nn.Module):
 
 
 def _around(images: Tensor, side: int) -> Tensor:
-    """Means over squares of a side, those beyond the border left out."""
-    return F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)
+    """Means over squares of a side, what lies beyond the border left out: the means of rows of means of columns."""
+    columns = F.avg_pool2d(images, (side, 1), stride=1, padding=(side // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(columns, (1, side), stride=1, padding=(0, side // 2), count_include_pad=False)
 
 
 def _count(length: int, like: Tensor) -> Tensor:
