@@ -97,7 +97,7 @@ class Classifier(RegionViT):
 def cut_and_mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
     """Paste a box of other images into a batch (Yun et al., 2019, CutMix): images, the others' labels, the others' share."""
     height, width = images.shape[2:]
-    order, side = torch.randperm(len(images)).to(images.device), (1 - np.random.beta(1, 1))**0.5
+    order, side = torch.randperm(len(images), device=images.device), (1 - np.random.beta(1, 1))**0.5
     centre = np.random.rand(2)
     top, left = (int(max(0, (at - side / 2) * length)) for at, length in zip(centre, (height, width), strict=True))
     bottom, right = (int(min(length, (at + side / 2) * length)) for at, length in zip(centre, (height, width), strict=True))
