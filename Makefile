@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 py
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env test demo docs lint coverage release sanitize sanitize-fuzz faults env-upstream test-upstream fuzz soak clean
+.PHONY: help env test demo docs lint coverage release sanitize sanitize-fuzz faults env-upstream test-upstream fuzz fuzz-guided soak clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -67,6 +67,14 @@ fuzz: env ## run random partitions, spoiled calls, configs and files (25 minutes
 
 sanitize-fuzz: env ## run such cases on the kernels of make sanitize, which is slower (25 minutes at most; FUZZ_ARGS)
 	@tools/ops/sanitize.sh '$(VENV)/bin/python' -W ignore tests/fuzz/run_fuzz.py --leak-mb 1000 $(FUZZ_ARGS)
+
+GUIDED_SECONDS ?= 300
+fuzz-guided: env ## the same cases, led by atheris to lines not yet reached; inputs that fail in build/fuzz (20 minutes; GUIDED_SECONDS)
+	@'$(VENV)/bin/python' -m pip install -q --disable-pip-version-check atheris
+	@mkdir -p build/fuzz/partitions build/fuzz/calls build/fuzz/models build/fuzz/pictures
+	@cd build/fuzz && for target in partitions calls models pictures; do \
+	  '$(abspath $(VENV))/bin/python' -W ignore ../../tests/fuzz/guided_fuzz.py $$target \
+	    -max_total_time=$(GUIDED_SECONDS) -rss_limit_mb=0 -print_final_stats=1 $$target || exit 1; done
 
 SOAK_ARGS ?= --minutes 10
 soak: env ## train on images of changing sizes and look whether memory and speed stay flat (10 minutes; SOAK_ARGS='--minutes 60')

@@ -53,3 +53,14 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess:
 def test_the_script_counts_cases_and_tells_of_failures(tmp_path: Path):
     done = fuzz('--cases', '40', '--targets', 'calls', 'pictures')
     assert done.returncode == 0 and '40 cases' in done.stdout and '0 failures; memory' in done.stdout, done.stdout + done.stderr
+
+
+def test_guided_cases_run(tmp_path: Path):
+    pytest.importorskip('atheris', reason='make fuzz-guided installs atheris')
+    script = Path(__file__).with_name('guided_fuzz.py')
+
+    def guided(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, '-W', 'ignore', script, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    done = guided('calls', '-runs=20')
+    assert done.returncode == 0 and 'Done 20 runs' in done.stderr, done.stderr
+    assert guided('nothing').returncode and "got ['nothing']" in guided('nothing').stderr
