@@ -31,7 +31,7 @@ from variants import Variant, parse_variant  # noqa: E402
 GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
 PIXELS_A_REGION, LEAST_ROOM = 20, 8  # no natural partition of a photograph has so many regions, or a budget so much to merge
-CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'colour', 'stride')
+CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'crop', 'colour', 'stride')
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s')
 
@@ -49,6 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--layer-decay', type=float, default=0.85)
     parser.add_argument('--weight-decay', type=float, default=0.05)
     parser.add_argument('--new-lr', type=float, default=1.0, help='factor of the rate of what is not pretrained (default: 1)')
+    parser.add_argument('--crop', type=float, default=0.5, help='least share of its area that is cut from an image (default: %(default)s)')
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
     parser.add_argument('--eager', action='store_true', help='launch every kernel from the host: without CUDA graphs')

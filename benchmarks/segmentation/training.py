@@ -14,7 +14,7 @@ from recipe import build_optimizer, set_rate, shuffled
 from segmenter import ALL_PIXELS, Segmenter
 from torch import Tensor
 
-CROP_AREA, CROP_RATIO = (0.5, 1.0), (0.8, 1.2)
+CROP_RATIO = (0.8, 1.2)
 WARMUP_SHARE = 0.05
 UNTIMED_STEPS = 20
 
@@ -26,8 +26,9 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
         model: The segmenter.
         images: ``[N, 3, H, W]`` uint8.
         labels: ``[N, H, W]`` uint8.
-        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``colour`` (strength of the jitter) and
-            ``stride``: the loss is taken at every such row and column, from a random first one on. Plain patches take every pixel.
+        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``crop`` (least share of an image's area),
+            ``colour`` (strength of the jitter) and ``stride``: the loss is taken at every such row and column, from a random first one on.
+            Plain patches take every pixel.
 
     Returns:
         Number of steps, milliseconds a step, the loss of the last tenth, peak memory.
@@ -62,7 +63,7 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
 
 def _loss(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Namespace, chosen: Tensor) -> Tensor:
     """The loss of some images ``[B]`` of a data set, newly augmented. It runs on the device alone, so that a CUDA graph can hold it."""
-    pixels, classes = augment(images[chosen], labels[chosen], CROP_AREA, CROP_RATIO, args.colour)
+    pixels, classes = augment(images[chosen], labels[chosen], (args.crop, 1.0), CROP_RATIO, args.colour)
     stride = 1 if model.variant.partition == 'plain' else args.stride
     lattice = Lattice.random(*classes.shape[1:], stride, classes.device) if stride > 1 else ALL_PIXELS
     logits, partition = model(pixels, lattice)

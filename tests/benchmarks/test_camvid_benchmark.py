@@ -61,7 +61,7 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
     variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
                 'soft:cells:bilinear', 'spread:zoom+mask+fine:sub4+mix4', 'spread0.2:window+mask:sub4+mix4+pixel+texture:e2e',
                 'exact0.1:zoom+stats:mix4', 'exact:zoom:paint',
-                'spread:fit+whole:paint', 'plain@colour=0,new-lr=10']
+                'spread:fit+whole:paint', 'plain@colour=0,new-lr=10,crop=0.3']
     options = [*pack(tmp_path), '--eval-split', 'val', '--devices', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3',
                '--json', str(tmp_path / 'out.json')]
     command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
