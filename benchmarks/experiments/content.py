@@ -84,14 +84,17 @@ class Content(nn.Module):
         return backbone.embedding.patch_embed(pixels) + backbone.embedding.pos_embed(position)
 
     def _cells(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:
+        return self.mean_of_cells(patch_tokens(backbone, images, self.grid), partition)
+
+    def mean_of_cells(self, tokens: Tensor, partition: Partition) -> Tensor:
+        """``[R, D]``: the mean over a region's pixels of what the plain ViT's patches ``[B, cells, D]`` around them have."""
         counts = position_histogram(partition.labels, partition.offsets, partition.total_regions, self.grid)
-        tokens = patch_tokens(backbone, images, self.grid)
         share = (counts / partition.size[:, None].clamp_min(1)).to(tokens.dtype)
         most = int(partition.num_regions.max()) if partition.max_regions is None else partition.max_regions
-        image, spare = partition.image_index, len(images) * most
+        image, spare = partition.image_index, len(tokens) * most
         place = (image * most + torch.arange(len(image), device=image.device) - partition.offsets[image]).clamp(max=spare)
         padded = share.new_zeros(spare + 1, share.shape[1]).index_copy(0, place, share)[:spare]
-        return (padded.unflatten(0, (len(images), most)) @ tokens).flatten(0, 1)[place.clamp(max=spare - 1)]
+        return (padded.unflatten(0, (len(tokens), most)) @ tokens).flatten(0, 1)[place.clamp(max=spare - 1)]
 
     def _mask(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
         """``[R, patch^2]``: which pixels of the window are the region's own."""

@@ -15,13 +15,15 @@ one worker.
 """
 
 import argparse
+import copy
 import sys
 from pathlib import Path
 
 import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'experiments'))
-from packing import load_images, load_weights  # noqa: E402
+from alignment import align  # noqa: E402
+from packing import load_images, load_photographs, load_weights  # noqa: E402
 from pool import add_options, run_all  # noqa: E402
 from scoring import evaluate  # noqa: E402
 from segmenter import Segmenter  # noqa: E402
@@ -31,7 +33,7 @@ from variants import Variant, parse_variant  # noqa: E402
 GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
 PIXELS_A_REGION, LEAST_ROOM = 20, 8  # no natural partition of a photograph has so many regions, or a budget so much to merge
-CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'crop', 'colour', 'stride')
+CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'crop', 'colour', 'stride', 'align')
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s')
 
@@ -52,6 +54,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--crop', type=float, default=0.5, help='least share of its area that is cut from an image (default: %(default)s)')
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
+    parser.add_argument('--align', type=int, default=0, help='steps in which regions first learn from the plain ViT (default: 0)')
+    parser.add_argument('--photographs', type=Path, help='archive of images to learn from then; by default those of the training')
     parser.add_argument('--eager', action='store_true', help='launch every kernel from the host: without CUDA graphs')
     parser.add_argument('--eval-split', choices=('val', 'test'), default='test', help='choose by val, report test (default: test)')
     parser.add_argument('--train-images', type=int, help='at most so many')
@@ -82,12 +86,23 @@ class Runner:
     def __init__(self, args: argparse.Namespace):
         self.args, self.vit = args, load_weights(args.vit)
         self.train, self.test = self._load('train', args.train_images), self._load(args.eval_split, args.test_images)
+        size = tuple(self.train[0].shape[2:])
+        self.photographs = load_photographs(args.photographs, size, args.device) if args.photographs else self.train[0]
+        self.aligned: dict[tuple[str, int], tuple[dict, dict]] = {}
 
     def _load(self, split: str, most: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels on the device, every n-th where fewer are asked for."""
         images, labels = load_images(self.args.data, split, self.args.device)
         step = -(-len(images) // most) if most else 1
         return images[::step], labels[::step]
+
+    def _align(self, model: Segmenter, kind: tuple[str, int], args: argparse.Namespace) -> None:
+        """Align the model, or take the weights of one of its kind that has been aligned: all seeds go on from the same."""
+        if kind not in self.aligned:
+            align(model, self.photographs, args)
+            self.aligned[kind] = copy.deepcopy(model.backbone.state_dict()), copy.deepcopy(model.content.state_dict())
+        for part, state in zip((model.backbone, model.content), self.aligned[kind], strict=True):
+            part.load_state_dict(state)
 
     def __call__(self, task: tuple[str, int, int]) -> dict:
         """The figures of a variant, a number of tokens and a seed."""
@@ -97,6 +112,8 @@ class Runner:
         most = max(self.train[0][0, 0].numel() // PIXELS_A_REGION, LEAST_ROOM * tokens)
         room = None if args.eager else args.batch * most
         model = Segmenter(variant, GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES, room).to(args.device)
+        if args.align and variant.partition != 'plain':
+            self._align(model, (name, tokens), args)
         figures = train(model, *self.train, args) | evaluate(model, *self.test, NUM_CLASSES, args)
         return figures | dict(kernel=model.decode.learned_kernel())
 

@@ -1,5 +1,6 @@
 """benchmarks/segmentation/camvid.py trains and scores on a made-up data set, and its cells of a grid are the plain ViT's patches."""
 
+import io
 import json
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dht_mm.tokenizer import DHTTokenizer
 
@@ -61,7 +63,7 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
     variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
                 'soft:cells:bilinear', 'spread:zoom+mask+fine:sub4+mix4', 'spread0.2:window+mask:sub4+mix4+pixel+texture:e2e',
                 'exact0.1:zoom+stats:mix4', 'exact:zoom:paint',
-                'spread:fit+whole:paint', 'plain@colour=0,new-lr=10,crop=0.3']
+                'spread:fit+whole:paint@align=2', 'plain@colour=0,new-lr=10,crop=0.3']
     options = [*pack(tmp_path), '--eval-split', 'val', '--devices', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3',
                '--json', str(tmp_path / 'out.json')]
     command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
@@ -73,6 +75,39 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
         assert all(0 <= row[name] <= 100 for name in ('miou', 'trimap_1', 'trimap_3', 'trimap_5', 'boundary', 'oracle'))
         assert row['oracle'] >= row['miou'] - 1e-9 or 'mix' in row['variant'] or 'plain' in row['variant']
     assert [round(row['tokens']) for row in rows[:3]] == [154] * 3
+
+
+def test_regions_learn_the_tokens_of_patches(tmp_path: Path, modules: None):
+    import zipfile
+    from argparse import Namespace
+
+    from alignment import _distance, align
+    from packing import load_photographs, load_weights
+    from region_vit import RegionViT
+    from segmenter import Segmenter
+    from variants import parse_variant
+
+    pack(tmp_path)
+    with zipfile.ZipFile(tmp_path / 'photographs.zip', 'w') as archive:
+        for index in range(4):
+            pixels = np.random.default_rng(index).integers(0, 256, (6, 8, 3)).astype(np.uint8).repeat(10, 0).repeat(10, 1)
+            data = io.BytesIO()
+            Image.fromarray(pixels).save(data, 'JPEG')
+            archive.writestr(f'set/{index}.jpg', data.getvalue())
+    images = load_photographs(tmp_path / 'photographs.zip', SIZE, 'cpu')
+    assert images.shape == (4, 3, *SIZE)
+    args = Namespace(align=30, batch=4, lr=1e-3, layer_decay=1.0, weight_decay=0.0, new_lr=1.0, crop=1.0, colour=0.0, device='cpu',
+                     dtype='float32')
+    torch.manual_seed(0)
+    model = Segmenter(parse_variant('hard:zoom+mask:paint'), (11, 14), load_weights(tmp_path / 'vit.npz'), None, 5)
+    plain = Segmenter(parse_variant('plain'), (11, 14), load_weights(tmp_path / 'vit.npz'), None, 5)
+
+    def distance(model: RegionViT) -> float:
+        with torch.no_grad():
+            return _distance(model.eval(), plain.eval(), images, args, torch.arange(4)).item()
+    before, layers = distance(model), model.layers
+    align(model, images, args)
+    assert distance(model) < 0.8 * before and model.layers == layers
 
 
 def test_unknown_variant_is_named(modules: None):
