@@ -31,6 +31,11 @@ def spread(values: list[float]) -> str:
     return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
 
 
+def short(value: float) -> str:
+    """With a decimal where that is much."""
+    return f'{value:.1f}' if value < 100 else f'{value:.0f}'
+
+
 def make_table(runs: Runs, times: Runs) -> tuple[list[str], list[list[str]]]:
     """Columns and rows, those of the least number of tokens first and otherwise in the order of the runs."""
     timed = TIMES if times else {}
@@ -38,7 +43,7 @@ def make_table(runs: Runs, times: Runs) -> tuple[list[str], list[list[str]]]:
     rows = []
     for key in sorted(runs, key=lambda key: key[1]):
         scores = [spread([row['miou'] for row in runs[key]])] + [f'{mean(row[name] for row in runs[key]):.1f}' for name in [*SCORES][1:]]
-        figures = [f'{mean(row[name] for row in times[key]):.1f}' if key in times else '' for name in timed]
+        figures = [short(mean(row[name] for row in times[key])) if key in times else '' for name in timed]
         rows.append([str(key[1]), f'`{key[0]}`', str(len(runs[key])), *scores, *figures])
     return columns, rows
 

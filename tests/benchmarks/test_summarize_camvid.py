@@ -28,6 +28,6 @@ def test_means_over_seeds_replace_the_figures(tmp_path: Path):
     assert written['columns'] == ['T', 'name', 'seeds', 'mIoU', '1 px', '3 px', '5 px', 'boundary IoU', 'ceiling', 'ms a step', 'images/s']
     same = ['1.0', '2.0', '3.0', '4.0', '5.0']
     assert written['rows'] == [['154', '`plain`', '2', '50.5 ± 0.7', *same, '', ''],
-                               ['300', '`plain`', '3', '61.0 ± 1.0', *same, '12.3', '999.9'],
+                               ['300', '`plain`', '3', '61.0 ± 1.0', *same, '12.3', '1000'],
                                ['300', '`grid:window:sub`', '1', '61.0', *same, '', '']]
     assert (tmp_path / 'plot.png').read_bytes().startswith(b'\x89PNG')
