@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ def test_page_in_a_browser(server, browser, photo: Path, tmp_path: Path):
 def test_it_runs_as_a_command_until_it_is_interrupted(checkpoint: Path):
     command = [sys.executable, '-W', 'ignore', tool.__file__, '--checkpoint', checkpoint, '--port', '0']
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}  # also where the package is not installed
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which jobs in a shell's background ignore
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=heard) as process:
         try:
             line = process.stdout.readline()
             with urllib.request.urlopen(line.split()[1], timeout=30) as page:
