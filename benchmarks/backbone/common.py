@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import timm
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
 from dht_mm.backbones import DHTViT
@@ -21,7 +22,9 @@ from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.tokenizer.checkpoint import load_tokenizer
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from photographs import load_batch  # noqa: E402
+
 # timm's name of each capacity; the smallest is for trying the scripts out.
 ARCHS = dict(tiny=dict(embed_dims=192, num_layers=12, num_heads=3), small='small', base='base', large='large')
 NUM_CLASSES = 1000
@@ -65,21 +68,12 @@ def kinds(args: argparse.Namespace) -> list[Kind]:
 
 
 def photographs(args: argparse.Namespace) -> Tensor:
-    """``[B, 3, H, W]`` normalised: the folder's photographs in turn, each time cropped at random and mirrored by turns."""
-    files = sorted(path for path in args.images.iterdir() if path.suffix.lower() in ('.jpg', '.jpeg', '.png'))
-    if not files:
-        raise SystemExit(f'--images must be a folder of .jpg or .png files, but {args.images} has none')
-    random = np.random.default_rng(0)
-    images = []
-    for index in range(args.batch):
-        photo = Image.open(files[index % len(files)]).convert('RGB')
+    """``[B, 3, H, W]``, see :func:`load_batch`: of each photograph a square of random size."""
+    def cut(photo: Image.Image, random: np.random.Generator) -> Image.Image:
         side = int(min(photo.size) * random.uniform(0.5, 1))
         left, top = (int(random.uniform(0, length - side)) for length in photo.size)
-        cut = photo.resize((args.size, args.size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-        images.append(np.asarray(ImageOps.mirror(cut) if index // len(files) % 2 else cut))
-    pixels = torch.from_numpy(np.stack(images)).to(args.device).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(values, device=args.device)[:, None, None] for values in (MEAN, STD))
-    return ((pixels - mean) / std).contiguous()
+        return photo.resize((args.size, args.size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    return load_batch(args.images, args.batch, args.device, cut)
 
 
 class Classifier(nn.Module):

@@ -1,6 +1,7 @@
 """What the benchmarks of the operators share: photographs in batches, a tokenizer, and times."""
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ from dht_mm.features import RegionFeatures
 from dht_mm.tokenizer import DHTTokenizer, mean_shift
 from dht_mm.tokenizer.checkpoint import load_tokenizer
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from photographs import load_batch  # noqa: E402
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -39,19 +41,10 @@ def build_tokenizer(args: argparse.Namespace) -> DHTTokenizer:
 
 
 def photographs(folder: Path, batch: int, height: int, width: int, device: str) -> Tensor:
-    """``[B, 3, H, W]`` normalised: the folder's photographs in turn, each time cropped elsewhere and mirrored by turns."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in ('.jpg', '.png'))
-    if not files:
-        raise SystemExit(f'--images must be a folder of .jpg or .png files, but {folder} has none')
-    random = np.random.default_rng(0)
-    images = []
-    for i in range(batch):
-        photo = Image.open(files[i % len(files)]).convert('RGB')
-        cut = ImageOps.fit(photo, (width, height), Image.Resampling.BICUBIC, centering=tuple(random.random(2)))
-        images.append(np.asarray(ImageOps.mirror(cut) if i // len(files) % 2 else cut))
-    pixels = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return ((pixels - mean) / std).contiguous()
+    """``[B, 3, H, W]``, see :func:`load_batch`: of each photograph as much as has the shape asked for."""
+    def cut(photo: Image.Image, random: np.random.Generator) -> Image.Image:
+        return ImageOps.fit(photo, (width, height), Image.Resampling.BICUBIC, centering=tuple(random.random(2)))
+    return load_batch(folder, batch, device, cut)
 
 
 class Front(nn.Module):
