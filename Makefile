@@ -71,8 +71,7 @@ sanitize-fuzz: env ## run such cases on the kernels of make sanitize, which is s
 GUIDED_SECONDS ?= 300
 fuzz-guided: env ## the same cases, led by atheris to lines not yet reached; inputs that fail in build/fuzz (20 minutes; GUIDED_SECONDS)
 	@'$(VENV)/bin/python' -m pip install -q --disable-pip-version-check atheris
-	@mkdir -p build/fuzz/partitions build/fuzz/calls build/fuzz/models build/fuzz/pictures
-	@cd build/fuzz && for target in partitions calls models pictures; do \
+	@mkdir -p build/fuzz && cd build/fuzz && for target in partitions calls models pictures; do mkdir -p $$target; \
 	  '$(abspath $(VENV))/bin/python' -W ignore ../../tests/fuzz/guided_fuzz.py $$target \
 	    -max_total_time=$(GUIDED_SECONDS) -rss_limit_mb=0 -print_final_stats=1 $$target || exit 1; done
 

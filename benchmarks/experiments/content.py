@@ -9,6 +9,7 @@ from variants import Variant
 from windows import STEPS, Windows
 
 from dht_mm.backbones import DHTViT
+from dht_mm.backbones.outputs import raw
 from dht_mm.features import GradientFeatures
 from dht_mm.ops import position_histogram, region_mean
 from dht_mm.structures import Partition
@@ -90,11 +91,10 @@ class Content(nn.Module):
         """``[R, D]``: the mean over a region's pixels of what the plain ViT's patches ``[B, cells, D]`` around them have."""
         counts = position_histogram(partition.labels, partition.offsets, partition.total_regions, self.grid)
         share = (counts / partition.size[:, None].clamp_min(1)).to(tokens.dtype)
-        most = int(partition.num_regions.max()) if partition.max_regions is None else partition.max_regions
-        image, spare = partition.image_index, len(tokens) * most
-        place = (image * most + torch.arange(len(image), device=image.device) - partition.offsets[image]).clamp(max=spare)
-        padded = share.new_zeros(spare + 1, share.shape[1]).index_copy(0, place, share)[:spare]
-        return (padded.unflatten(0, (len(tokens), most)) @ tokens).flatten(0, 1)[place.clamp(max=spare - 1)]
+        padded = raw(share.new_zeros(len(tokens), 0, share.shape[1]), share, partition)
+        image = partition.image_index
+        label = torch.arange(len(image), device=image.device) - partition.offsets[image]
+        return (padded @ tokens)[image, label.clamp(max=padded.shape[1] - 1)]  # rows of no region get some region's
 
     def _mask(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
         """``[R, patch^2]``: which pixels of the window are the region's own."""

@@ -7,15 +7,13 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from augmentation import augment
-from pool import autocast
-from recipe import build_optimizer, set_rate, shuffled
-from region_vit import RegionViT
+from recipe import build_optimizer, descend, shuffled
+from region_vit import RegionViT, quarters
 from segmenter import Segmenter
 from torch import Tensor
 from training import CROP_RATIO, WARMUP_SHARE
 from variants import parse_variant
 
-from dht_mm.backbones.cuda_graph import CUDAGraphs
 from dht_mm.structures import Partition
 
 
@@ -27,32 +25,26 @@ def align(model: Segmenter, images: Tensor, args: argparse.Namespace) -> None:
         images: ``[N, 3, H, W]`` uint8.
         args: ``align``, the steps, and the options of training.
     """
-    layers, graphs = model.layers, model.graphs
-    depth = len(model.backbone.encoder.blocks)
     teacher = RegionViT(parse_variant('plain'), model.grid, copy.deepcopy(model.backbone), from_zero=True, graphs=False)
     teacher.eval().requires_grad_(False)
-    teacher.layers = model.layers = tuple(-(-depth * part // 4) - 1 for part in (1, 2, 3, 4))
-    model.train()
-    optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay, args.new_lr)
-    run = partial(_distance, model, teacher, images, args)
-    for step, chosen in enumerate(shuffled(len(images), args.align, args.batch, images.device)):
-        set_rate(optimizer, step, args.align, WARMUP_SHARE)
-        with autocast(args):
-            loss = model.replay(run, chosen)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    model.layers, model.graphs = layers, CUDAGraphs() if graphs else None  # recorded was this training's step
+    student = RegionViT(model.variant, model.grid, model.backbone, from_zero=True, graphs=model.graphs is not None)
+    student.content = model.content
+    teacher.layers = student.layers = quarters(model.backbone)
+    student.train()
+    optimizer = build_optimizer(student, args.lr, args.layer_decay, args.weight_decay, args.new_lr)
+    batches = shuffled(len(images), args.align, args.batch, images.device)
+    for _ in descend(student, partial(_distance, student, teacher, images, args), optimizer, batches, WARMUP_SHARE, args):
+        pass
 
 
-def _distance(model: Segmenter, teacher: RegionViT, images: Tensor, args: argparse.Namespace, chosen: Tensor) -> Tensor:
+def _distance(student: RegionViT, teacher: RegionViT, images: Tensor, args: argparse.Namespace, chosen: Tensor) -> Tensor:
     """Mean squared distance of normalised tokens of some images ``[B]``, newly augmented."""
     pixels, _ = augment(images[chosen], None, (args.crop, 1.0), CROP_RATIO, args.colour)
-    _, tokens, scene = model.tokens(pixels)
+    _, tokens, scene = student.tokens(pixels)
     with torch.no_grad():
         patches = teacher.tokens(pixels)[1].unflatten(0, (len(pixels), -1))
-        targets = _normalised(model.content.mean_of_cells(patches, scene.partition), len(model.layers))
-    return _mean_of_regions((_normalised(tokens, len(model.layers)) - targets).square().mean(1), scene.partition)
+        targets = _normalised(student.content.mean_of_cells(patches, scene.partition), len(student.layers))
+    return _mean_of_regions((_normalised(tokens, len(student.layers)) - targets).square().mean(1), scene.partition)
 
 
 def _normalised(tokens: Tensor, layers: int) -> Tensor:

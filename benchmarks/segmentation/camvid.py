@@ -23,7 +23,8 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'experiments'))
 from alignment import align  # noqa: E402
-from packing import load_images, load_photographs, load_weights  # noqa: E402
+from archive import read_images  # noqa: E402
+from packing import load_images, load_weights  # noqa: E402
 from pool import add_options, run_all  # noqa: E402
 from scoring import evaluate  # noqa: E402
 from segmenter import Segmenter  # noqa: E402
@@ -86,8 +87,7 @@ class Runner:
     def __init__(self, args: argparse.Namespace):
         self.args, self.vit = args, load_weights(args.vit)
         self.train, self.test = self._load('train', args.train_images), self._load(args.eval_split, args.test_images)
-        size = tuple(self.train[0].shape[2:])
-        self.photographs = load_photographs(args.photographs, size, args.device) if args.photographs else self.train[0]
+        self.photographs = self._photographs() if args.photographs else self.train[0]
         self.aligned: dict[tuple[str, int], tuple[dict, dict]] = {}
 
     def _load(self, split: str, most: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,6 +95,14 @@ class Runner:
         images, labels = load_images(self.args.data, split, self.args.device)
         step = -(-len(images) // most) if most else 1
         return images[::step], labels[::step]
+
+    def _photographs(self) -> torch.Tensor:
+        """Those of the archive, of the size of the training's images, on the device."""
+        size = tuple(self.train[0].shape[2:])
+        _, images = read_images(self.args.photographs, lambda name: name.lower().endswith(('.jpg', '.jpeg')), size)
+        if images is None:
+            raise SystemExit(f'--photographs must have files *.jpg, but {self.args.photographs} has none')
+        return images.to(self.args.device).contiguous()
 
     def _align(self, model: Segmenter, kind: tuple[str, int], args: argparse.Namespace) -> None:
         """Align the model, or take the weights of one of its kind that has been aligned: all seeds go on from the same."""

@@ -1,14 +1,13 @@
 """Data sets and weights in few bytes, for machines that are reached over a narrow link."""
 
 import io
-import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 WEBP_QUALITY = 88  # about 41 dB from CamVid's images, which are JPEGs themselves
@@ -58,21 +57,6 @@ def load_images(path: Path, split: str, device: str) -> tuple[Tensor, Tensor]:
     with np.load(path) as archive, ThreadPoolExecutor() as pool:
         images, labels = (np.stack(list(pool.map(decode, _parted(f'{split}_{kind}', archive)))) for kind in ('image', 'label'))
     return torch.from_numpy(images).to(device).movedim(-1, 1).contiguous(), torch.from_numpy(labels).to(device)
-
-
-def load_photographs(path: Path, size: tuple[int, int], device: str) -> Tensor:
-    """``[N, 3, H, W]`` uint8: the JPEG files of a zip archive, their middle scaled to ``size``, height and width.
-
-    Raises:
-        SystemExit: The archive has none.
-    """
-    with zipfile.ZipFile(path) as files, ThreadPoolExecutor() as pool:
-        names = sorted(name for name in files.namelist() if name.lower().endswith(('.jpg', '.jpeg')))
-        if not names:
-            raise SystemExit(f'--photographs must have files *.jpg, but {path} has none')
-        pixels = list(pool.map(lambda data: np.asarray(ImageOps.fit(Image.open(io.BytesIO(data)).convert('RGB'), size[::-1])),
-                               map(files.read, names)))
-    return torch.from_numpy(np.stack(pixels)).to(device).movedim(-1, 1).contiguous()
 
 
 def pack_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

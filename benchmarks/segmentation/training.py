@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from augmentation import augment
 from decoding import Lattice
 from packing import IGNORED
-from pool import autocast, wait
-from recipe import build_optimizer, set_rate, shuffled
+from pool import wait
+from recipe import build_optimizer, descend, shuffled
 from segmenter import ALL_PIXELS, Segmenter
 from torch import Tensor
 
@@ -39,20 +39,15 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
     model.train()
     optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay, args.new_lr)
     steps = max(1, args.epochs * len(images) // args.batch)
+    batches = shuffled(len(images), steps, args.batch, images.device)
     untimed, losses = min(UNTIMED_STEPS, steps - 1), []
-    run = partial(_loss, model, images, labels, args)
     if images.is_cuda:
         torch.cuda.reset_peak_memory_stats()
-    for step, chosen in enumerate(shuffled(len(images), steps, args.batch, images.device)):
-        if step == untimed:
+    start = wait(args)
+    for loss in descend(model, partial(_loss, model, images, labels, args), optimizer, batches, WARMUP_SHARE, args):
+        losses.append(loss)
+        if len(losses) == untimed:
             start = wait(args)
-        set_rate(optimizer, step, steps, WARMUP_SHARE)
-        with autocast(args):
-            loss = model.replay(run, chosen)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.detach())
     milliseconds = 1e3 * (wait(args) - start) / (steps - untimed)
     memory = torch.cuda.max_memory_allocated() / 2**30 if images.is_cuda else None
     loss = torch.stack(losses[-max(1, steps // 10):]).mean().item()

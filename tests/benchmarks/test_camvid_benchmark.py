@@ -82,7 +82,8 @@ def test_regions_learn_the_tokens_of_patches(tmp_path: Path, modules: None):
     from argparse import Namespace
 
     from alignment import _distance, align
-    from packing import load_photographs, load_weights
+    from archive import read_images
+    from packing import load_weights
     from region_vit import RegionViT
     from segmenter import Segmenter
     from variants import parse_variant
@@ -94,7 +95,7 @@ def test_regions_learn_the_tokens_of_patches(tmp_path: Path, modules: None):
             data = io.BytesIO()
             Image.fromarray(pixels).save(data, 'JPEG')
             archive.writestr(f'set/{index}.jpg', data.getvalue())
-    images = load_photographs(tmp_path / 'photographs.zip', SIZE, 'cpu')
+    _, images = read_images(tmp_path / 'photographs.zip', lambda name: True, SIZE)
     assert images.shape == (4, 3, *SIZE)
     args = Namespace(align=30, batch=4, lr=1e-3, layer_decay=1.0, weight_decay=0.0, new_lr=1.0, crop=1.0, colour=0.0, device='cpu',
                      dtype='float32')

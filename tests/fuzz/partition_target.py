@@ -129,7 +129,7 @@ def check_exact(partition: Partition, hierarchy: Hierarchy, target: int) -> None
 def check_gradient(partition: Partition, tokenizer: nn.Module, images: Tensor) -> None:
     """Of ordinary numbers it is finite; beyond about 1e18 squares overflow in float32, as does the slope of an angle between features that
     are nearly denormal."""
-    tiny = images.abs().max() < 1e-30 and tokenizer.options['kernel'] != 'gaussian' if isinstance(tokenizer, DHTTokenizer) else False
+    tiny = isinstance(tokenizer, DHTTokenizer) and tokenizer.options['kernel'] != 'gaussian' and images.abs().max() < 1e-30
     if tiny or not partition.color.requires_grad or partition.color.detach().abs().max() > 1e3:
         return
     parameters = [*tokenizer.parameters()]
