@@ -8,24 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 
-def read_images(path: Path, wanted: Callable[[str], bool], size: tuple[int, int] | None = None) -> tuple[list[str], Tensor | None]:
-    """Some files of an archive, in the order of their names.
+def read_images(path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], Tensor | None]:
+    """Some files of an archive, all of one size, in the order of their names.
 
     Args:
         path: The archive.
         wanted: Whether a file of this name is one of them.
-        size: Height and width that the images' middle is scaled to; None where they are all of one size.
 
     Returns:
         Their names and ``[N, 3, H, W]`` uint8, None where there are none.
     """
     def decode(data: bytes) -> np.ndarray:
-        image = Image.open(io.BytesIO(data)).convert('RGB')
-        return np.asarray(image if size is None else ImageOps.fit(image, size[::-1]))
+        return np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
     with zipfile.ZipFile(path) as files, ThreadPoolExecutor() as pool:
         names = sorted(filter(wanted, files.namelist()))
         images = list(pool.map(decode, map(files.read, names)))

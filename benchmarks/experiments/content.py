@@ -63,20 +63,24 @@ class Content(nn.Module):
             images: ``[B, 3, H, W]``.
             partition: Their regions.
             windows: And their windows.
-            shift: ``[R, 3]``, what mean injection adds to a region's pixels, or None.
+            shift: ``[R, 3]``, what mean injection adds to a region's colours, or None: to their mean in ``stats`` where there are these,
+                so that a pretrained ViT meets pixels as they are, else to its pixels.
         """
         content = 'window' if self.variant.content in STEPS else self.variant.content
         tokens = getattr(self, f'_{content}')(backbone, images, partition, windows, shift)
         for name, linear in self.extras.items():
             if name == 'whole':
-                tokens = tokens + linear(self._cells(backbone, images, partition, windows, None))
+                rows = self._cells(backbone, images, partition, windows, None)
+            elif name == 'stats':
+                rows = self._stats(images, partition, windows, shift)
             else:
-                tokens = tokens + linear(getattr(self, f'_{name}')(images, partition, windows))
+                rows = getattr(self, f'_{name}')(images, partition, windows)
+            tokens = tokens + linear(rows)
         return tokens
 
     def _window(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:
         pixels = windows.cut(lambda zoom: resized(images, self.grid, self.patch * zoom), partition.image_index)
-        if shift is not None:
+        if shift is not None and 'stats' not in self.extras:
             pixels = pixels + shift[:, :, None, None] * self._mask(images, partition, windows).view(-1, 1, self.patch, self.patch)
         return backbone.embedding.patch_embed(pixels.flatten(1)) + windows.positions(cell_positions(backbone))
 
@@ -85,11 +89,9 @@ class Content(nn.Module):
         return backbone.embedding.patch_embed(pixels) + backbone.embedding.pos_embed(position)
 
     def _cells(self, backbone: DHTViT, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:
-        return self.mean_of_cells(patch_tokens(backbone, images, self.grid), partition)
-
-    def mean_of_cells(self, tokens: Tensor, partition: Partition) -> Tensor:
-        """``[R, D]``: the mean over a region's pixels of what the plain ViT's patches ``[B, cells, D]`` around them have."""
+        """The mean over a region's pixels of what the plain ViT's patches around them have."""
         counts = position_histogram(partition.labels, partition.offsets, partition.total_regions, self.grid)
+        tokens = patch_tokens(backbone, images, self.grid)
         share = (counts / partition.size[:, None].clamp_min(1)).to(tokens.dtype)
         padded = raw(share.new_zeros(len(tokens), 0, share.shape[1]), share, partition)
         image = partition.image_index
@@ -108,14 +110,16 @@ class Content(nn.Module):
         owners = windows.cut(owner, partition.image_index)
         return (owners.flatten(1) == torch.arange(len(owners), device=owners.device)[:, None]).float()
 
-    def _stats(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:
+    def _stats(self, images: Tensor, partition: Partition, windows: Windows, shift: Tensor | None) -> Tensor:
         """``[R, 11]``: mean and deviation of the colours, size, and form in units of a patch."""
         mean = region_mean(torch.cat([images, images.square()], 1), partition.labels, partition.offsets, partition.size)
         colour, deviation = mean[:, :3], (mean[:, 3:] - mean[:, :3].square()).clamp(min=0).sqrt()
+        if shift is not None:
+            colour = colour + shift
         cell = math.sqrt(images[0, 0].numel() / math.prod(self.grid))
         centre = torch.stack([windows.middle(axis) * images.shape[2 + axis] for axis in (0, 1)], 1)
-        form = [(partition.size[:, None].clamp_min(1) / cell**2).log(), (windows.centroid - centre) / cell,
-                (partition.bbox[:, 2:] - partition.bbox[:, :2]) / cell]
+        form = [(partition.size[:, None].clamp_min(1) / cell**2).log(), (windows.centroid + 0.5 - centre) / cell,
+                (partition.bbox[:, 2:] + 1 - partition.bbox[:, :2]) / cell]
         return torch.cat([colour, deviation, *form], 1)
 
     def _fine(self, images: Tensor, partition: Partition, windows: Windows) -> Tensor:

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from dht_mm.engine import LayerDecayOptimWrapperConstructor
 
 
-def build_optimizer(model: nn.Module, lr: float, layer_decay: float, weight_decay: float, new_lr: float = 1.0) -> Optimizer:
+def build_optimizer(model: nn.Module, lr: float, layer_decay: float, weight_decay: float, new_lr: float = 1.0,
+                    decode_lr: float = 1.0) -> Optimizer:
     """AdamW whose rates fall towards the input of the model's backbone; none but matrices decay.
 
     Args:
@@ -22,9 +23,10 @@ def build_optimizer(model: nn.Module, lr: float, layer_decay: float, weight_deca
         layer_decay: Factor from a layer to the one before it.
         weight_decay: Of matrices.
         new_lr: Factor of the rate of all that is not the backbone.
+        decode_lr: A further one of what is under ``decode``.
     """
     on_gpu = next(model.parameters()).is_cuda
-    keys = {name: dict(lr_mult=new_lr, decay_mult=float(parameter.dim() > 1))
+    keys = {name: dict(lr_mult=new_lr * (decode_lr if name.startswith('decode.') else 1), decay_mult=float(parameter.dim() > 1))
             for name, parameter in model.named_parameters() if not name.startswith('backbone.')}
     construct = LayerDecayOptimWrapperConstructor(
         dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=weight_decay, fused=on_gpu)),

@@ -35,12 +35,6 @@ class Scene(NamedTuple):
     windows: Windows
 
 
-def quarters(backbone: DHTViT) -> tuple[int, ...]:
-    """The last block of each quarter of the blocks."""
-    depth = len(backbone.encoder.blocks)
-    return tuple(-(-depth * part // 4) - 1 for part in (1, 2, 3, 4))
-
-
 class RegionViT(nn.Module):
     """Runs the parts of a :class:`DHTViT` on tokens of another content.
 
@@ -56,7 +50,9 @@ class RegionViT(nn.Module):
         super().__init__()
         self.variant, self.grid, self.backbone = variant, grid, backbone
         self.graphs = CUDAGraphs() if graphs and variant.partition != 'soft' else None
-        self.layers = quarters(backbone) if 'upernet' in variant.decodes else quarters(backbone)[-1:]
+        depth = len(backbone.encoder.blocks)
+        quarters = tuple(-(-depth * part // 4) - 1 for part in (1, 2, 3, 4))  # the last block of each
+        self.layers = quarters if 'upernet' in variant.decodes else quarters[-1:]
         backbone.tokenizer.requires_grad_(variant.end_to_end)
         self.content = Content(variant, grid, backbone.patch_size, backbone.embed_dims, from_zero)
 

@@ -15,15 +15,12 @@ one worker.
 """
 
 import argparse
-import copy
 import sys
 from pathlib import Path
 
 import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'experiments'))
-from alignment import align  # noqa: E402
-from archive import read_images  # noqa: E402
 from packing import load_images, load_weights  # noqa: E402
 from pool import add_options, run_all  # noqa: E402
 from scoring import evaluate  # noqa: E402
@@ -34,9 +31,12 @@ from variants import Variant, parse_variant  # noqa: E402
 GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
 PIXELS_A_REGION, LEAST_ROOM = 20, 8  # no natural partition of a photograph has so many regions, or a budget so much to merge
-CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'crop', 'colour', 'stride', 'align')
+DRIVE = slice(62, 163)  # training images, in the order of their names, of drive 0006R0
+CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'decode_lr', 'crop', 'colour', 'stride')
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s')
+
+Data = tuple[torch.Tensor, torch.Tensor]  # images and labels
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,13 +52,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--layer-decay', type=float, default=0.85)
     parser.add_argument('--weight-decay', type=float, default=0.05)
     parser.add_argument('--new-lr', type=float, default=1.0, help='factor of the rate of what is not pretrained (default: 1)')
+    parser.add_argument('--decode-lr', type=float, default=1.0, help='a further factor of that of the decode (default: 1)')
     parser.add_argument('--crop', type=float, default=0.5, help='least share of its area that is cut from an image (default: %(default)s)')
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
-    parser.add_argument('--align', type=int, default=0, help='steps in which regions first learn from the plain ViT (default: 0)')
-    parser.add_argument('--photographs', type=Path, help='archive of images to learn from then; by default those of the training')
     parser.add_argument('--eager', action='store_true', help='launch every kernel from the host: without CUDA graphs')
-    parser.add_argument('--eval-split', choices=('val', 'test'), default='test', help='choose by val, report test (default: test)')
+    parser.add_argument('--eval-split', choices=('val', 'drive', 'test'), default='test',
+                        help='drive: train without one of the drives of train, and score on that; choose by val or drive, report test '
+                             '(default: test)')
     parser.add_argument('--train-images', type=int, help='at most so many')
     parser.add_argument('--test-images', type=int, help='at most so many')
     add_options(parser)
@@ -81,36 +82,30 @@ def with_options(name: str, args: argparse.Namespace) -> tuple[Variant, argparse
     return parse_variant(variant), argparse.Namespace(**options)
 
 
+def _at_most(data: Data, most: int | None) -> Data:
+    """Every n-th where fewer are asked for."""
+    step = -(-len(data[0]) // most) if most else 1
+    return tuple(part[::step] for part in data)
+
+
 class Runner:
     """Trains and scores variants on data that is loaded once."""
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.vit = args, load_weights(args.vit)
-        self.train, self.test = self._load('train', args.train_images), self._load(args.eval_split, args.test_images)
-        self.photographs = self._photographs() if args.photographs else self.train[0]
-        self.aligned: dict[tuple[str, int], tuple[dict, dict]] = {}
+        splits = self._held_out() if args.eval_split == 'drive' else (self._load('train'), self._load(args.eval_split))
+        self.train, self.test = map(_at_most, splits, (args.train_images, args.test_images))
 
-    def _load(self, split: str, most: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and labels on the device, every n-th where fewer are asked for."""
-        images, labels = load_images(self.args.data, split, self.args.device)
-        step = -(-len(images) // most) if most else 1
-        return images[::step], labels[::step]
+    def _load(self, split: str) -> Data:
+        return load_images(self.args.data, split, self.args.device)
 
-    def _photographs(self) -> torch.Tensor:
-        """Those of the archive, of the size of the training's images, on the device."""
-        size = tuple(self.train[0].shape[2:])
-        _, images = read_images(self.args.photographs, lambda name: name.lower().endswith(('.jpg', '.jpeg')), size)
-        if images is None:
-            raise SystemExit(f'--photographs must have files *.jpg, but {self.args.photographs} has none')
-        return images.to(self.args.device).contiguous()
-
-    def _align(self, model: Segmenter, kind: tuple[str, int], args: argparse.Namespace) -> None:
-        """Align the model, or take the weights of one of its kind that has been aligned: all seeds go on from the same."""
-        if kind not in self.aligned:
-            align(model, self.photographs, args)
-            self.aligned[kind] = copy.deepcopy(model.backbone.state_dict()), copy.deepcopy(model.content.state_dict())
-        for part, state in zip((model.backbone, model.content), self.aligned[kind], strict=True):
-            part.load_state_dict(state)
+    def _held_out(self) -> tuple[Data, Data]:
+        """The training's images but for one drive, and those of that drive."""
+        images, labels = self._load('train')
+        if len(images) < DRIVE.stop:
+            raise SystemExit(f'--eval-split drive needs the {DRIVE.stop} first training images of CamVid, but {self.args.data} has {len(images)}')
+        others = (torch.cat([part[:DRIVE.start], part[DRIVE.stop:]]) for part in (images, labels))
+        return tuple(others), (images[DRIVE], labels[DRIVE])
 
     def __call__(self, task: tuple[str, int, int]) -> dict:
         """The figures of a variant, a number of tokens and a seed."""
@@ -120,8 +115,6 @@ class Runner:
         most = max(self.train[0][0, 0].numel() // PIXELS_A_REGION, LEAST_ROOM * tokens)
         room = None if args.eager else args.batch * most
         model = Segmenter(variant, GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES, room).to(args.device)
-        if args.align and variant.partition != 'plain':
-            self._align(model, (name, tokens), args)
         figures = train(model, *self.train, args) | evaluate(model, *self.test, NUM_CLASSES, args)
         return figures | dict(kernel=model.decode.learned_kernel())
 

@@ -26,8 +26,8 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
         model: The segmenter.
         images: ``[N, 3, H, W]`` uint8.
         labels: ``[N, H, W]`` uint8.
-        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``crop`` (least share of an image's area),
-            ``colour`` (strength of the jitter) and ``stride``: the loss is taken at every such row and column, from a random first one on.
+        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``decode_lr``, ``crop`` (least share of an image's
+            area), ``colour`` (strength of the jitter) and ``stride``: the loss is taken at every such row and column, from a random first one on.
             Plain patches take every pixel.
 
     Returns:
@@ -37,7 +37,7 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
         RuntimeError: The loss is not finite.
     """
     model.train()
-    optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay, args.new_lr)
+    optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay, args.new_lr, args.decode_lr)
     steps = max(1, args.epochs * len(images) // args.batch)
     batches = shuffled(len(images), steps, args.batch, images.device)
     untimed, losses = min(UNTIMED_STEPS, steps - 1), []

@@ -59,7 +59,8 @@ class DHTViT(BaseModule):
         norm_eval: Whether all batch norm, which the tokenizer alone has, uses its running statistics in training too.
         norm_cfg: The layer norms, ``dict(type='LN', eps=1e-6)`` by default.
         features: Options of the region features: ``pos_grid`` (one number or ``(y, x)``; default ``img_size / patch_size``,
-            rounded up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False), ``gradient_curve``, and
+            rounded up), ``pos_scale`` (default: the grid's side), ``gradient`` (default False), ``gradient_curve``, ``crop`` (``'box'``;
+            ``'window'`` for tokens that see a window in the middle of their region) and ``window_size`` (see :class:`RegionFeatures`), and
             ``inject_mean``, whether pixels carry the gradient to the tokenizer (default True; False with a tokenizer that predicts no
             colours: ``GridTokenizer``, ``QuadtreeTokenizer``, ``SLICTokenizer``).
         cuda_graph: Whether to record forward and backward as CUDA graphs at the first batch of each shape and mode, and to replay them
@@ -137,7 +138,8 @@ class DHTViT(BaseModule):
         layout = self._layout(partition)
         x = x.to(self.embedding.patch_embed.weight.dtype)  # mixed-precision pipelines can hand over half precision
         shift = mean_shift(x, partition) if self.inject_mean else None
-        tokens = self.embedding(self.features(x, partition, shift), partition)
+        windows = self.features.find_windows(partition)
+        tokens = self.embedding(self.features(x, partition, shift, windows), partition)
         if self.out_type == 'cls_token':
             outputs = self.encoder(tokens, layout, self.out_indices, rows=layout.offsets[:-1].long())
             return tuple(outputs[index] for index in self.out_indices)
@@ -147,7 +149,8 @@ class DHTViT(BaseModule):
         blocks = [(prefix[:, :num_cls], regions) for prefix, regions in blocks]
         if self.out_type == 'tokens':
             cls_tokens = tuple(cls_token[:, 0] for cls_token, _ in blocks) if num_cls else ()
-            return RegionTokens(tuple(without_spare(regions, partition) for _, regions in blocks), cls_tokens, partition)
+            tokens = tuple(without_spare(regions, partition) for _, regions in blocks)
+            return RegionTokens(tokens, cls_tokens, partition, boxes=None if windows is None else windows.boxes)
         return tuple(self._format(cls_token, regions, partition) for cls_token, regions in blocks)
 
     def _layout(self, partition: Partition) -> TokenLayout:
@@ -204,13 +207,13 @@ class DHTViT(BaseModule):
             prefix: What stands before this backbone's own names in it.
 
         Returns:
-            The depth (0 for the tokenizer and the embedding, ``i + 1`` for block ``i``, ``num_layers + 1`` for all after them)
-            and the number of depths, ``num_layers + 2``.
+            The depth (0 for the tokenizer and the embedding, ``i + 1`` for block ``i``, ``num_layers + 1`` for all after them and for
+            the embedding's ``form_embed``, which no plain ViT has) and the number of depths, ``num_layers + 2``.
         """
         depths = self.num_layers + 2
         if param_name.startswith(prefix):
             room, *rest = param_name[len(prefix):].split('.')
-            if room in ('tokenizer', 'features', 'embedding'):
+            if room in ('tokenizer', 'features', 'embedding') and rest[:1] != ['form_embed']:
                 return 0, depths
             if room == 'encoder' and rest[0] == 'blocks':
                 return int(rest[1]) + 1, depths

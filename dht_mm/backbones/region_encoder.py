@@ -45,19 +45,21 @@ class RegionEncoder(nn.Module):
         self.num_cls = 0 if self.embedding.cls_token is None else 1
         self.eval()
 
-    def forward(self, filled: Tensor, pixels: Tensor, position: Tensor, gradient: Tensor | None = None) -> Tensor:
+    def forward(self, filled: Tensor, pixels: Tensor, position: Tensor, third: Tensor | None = None,
+                fourth: Tensor | None = None) -> Tensor:
         """Encode padded features.
 
         Args:
             filled: ``[B, L]`` bool, which rows hold a region: in each image the first ones.
             pixels: ``[B, L, C q q]`` float.
             position: ``[B, L, p_y p_x]`` float.
-            gradient: ``[B, L, q q]`` float, of a backbone with ``features=dict(gradient=True)``.
+            third: ``[B, L, dims]`` float, the next group of a backbone that has one: ``gradient`` or ``form``.
+            fourth: The last of a backbone that has both.
 
         Returns:
             ``[B, 1 + L, D]``: the class token, if there is one, then regions; rows that hold none are zero.
         """
-        regions = self.embedding.region_tokens([rows for rows in (pixels, position, gradient) if rows is not None])
+        regions = self.embedding.region_tokens([rows for rows in (pixels, position, third, fourth) if rows is not None])
         batch, longest = pixels.shape[0], pixels.shape[1] + self.embedding.num_prefix
         prefix = self.embedding.prefix_tokens().expand(batch, -1, -1)
         mask = torch.cat([filled.new_ones(batch, self.embedding.num_prefix), filled], 1)

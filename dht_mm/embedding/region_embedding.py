@@ -1,6 +1,6 @@
 """Rows of region features to a sequence of tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class RegionEmbedding(nn.Module):
     holds an embedding for each cell of the position grid, and recipes find both under the names they know.
 
     Args:
-        dims: Row lengths of the groups: pixels, position and, if there is one, gradient.
+        dims: Row lengths of the groups by their names: ``pixels``, ``position`` and possibly ``gradient`` and ``form``, in this order.
         embed_dims: Dimensions of a token, D.
         with_cls_token: Whether images have a class token, the first of the prefix.
         num_register_tokens: Further tokens of the prefix, for the attention to work with (Darcet et al., 2024, Vision transformers
@@ -32,15 +32,15 @@ class RegionEmbedding(nn.Module):
         ValueError: ``num_register_tokens`` is negative.
     """
 
-    def __init__(self, dims: Sequence[int], embed_dims: int, with_cls_token: bool = True,
+    def __init__(self, dims: Mapping[str, int], embed_dims: int, with_cls_token: bool = True,
                  num_register_tokens: int = 0, pre_norm: bool = False, norm_eps: float = 1e-6):
         super().__init__()
         if isinstance(num_register_tokens, bool) or not isinstance(num_register_tokens, int) or num_register_tokens < 0:
             raise ValueError(f'num_register_tokens must be an integer of at least 0, got {num_register_tokens!r}')
-        pixels, position, *gradient = dims
-        self.patch_embed = nn.Linear(pixels, embed_dims)
-        self.pos_embed = nn.Linear(position, embed_dims, bias=False)
-        self.gradient_embed = nn.Linear(gradient[0], embed_dims, bias=False) if gradient else None
+        self.patch_embed = nn.Linear(dims['pixels'], embed_dims)
+        self.pos_embed = nn.Linear(dims['position'], embed_dims, bias=False)
+        self.gradient_embed, self.form_embed = (
+            nn.Linear(dims[name], embed_dims, bias=False) if name in dims else None for name in ('gradient', 'form'))
         self.num_prefix = bool(with_cls_token) + num_register_tokens
         self.cls_token = nn.Parameter(torch.randn(1, embed_dims) * 0.02) if with_cls_token else None
         registers = torch.randn(num_register_tokens, embed_dims) * 0.02
@@ -50,6 +50,8 @@ class RegionEmbedding(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(self.patch_embed.bias)
+        if self.form_embed is not None:
+            nn.init.zeros_(self.form_embed.weight)  # beside pretrained weights, which do not know it, it has no say at first
 
     def forward(self, rows: Sequence[Tensor], partition: Partition) -> Tensor:
         """Feature groups ``[R, dims]``, in the order of ``dims``, to the packed sequence of :func:`join`, ``[B P + R, D]``."""
@@ -57,11 +59,9 @@ class RegionEmbedding(nn.Module):
 
     def region_tokens(self, rows: Sequence[Tensor]) -> Tensor:
         """Feature groups ``[..., dims]`` to ``[..., D]``, before ``pre_norm``."""
-        pixels, position, *gradient = rows
-        tokens = self.patch_embed(pixels) + self.pos_embed(position)
-        if self.gradient_embed is not None:
-            tokens = tokens + self.gradient_embed(*gradient)
-        return tokens
+        maps = [self.patch_embed, self.pos_embed, self.gradient_embed, self.form_embed]
+        tokens = [embed(group) for embed, group in zip(filter(None, maps), rows, strict=True)]
+        return sum(tokens[1:], tokens[0])
 
     def prefix_tokens(self) -> Tensor:
         """``[P, D]``: class token and register tokens."""

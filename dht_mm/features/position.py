@@ -4,6 +4,7 @@ import math
 from numbers import Real
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dht_mm.ops import position_histogram
@@ -43,6 +44,26 @@ class PositionFeatures(nn.Module):
         """``[R, cells]``, y-major, in the dtype of the ``[B, C, H, W]`` images, whose values do not matter."""
         counts = position_histogram(partition.labels, partition.offsets, partition.total_regions, self.grid)
         return shares(counts, partition, self.scale, image.dtype)
+
+    @torch.no_grad()
+    def at(self, place: Tensor) -> Tensor:
+        """Rows of points: the weights with which cells are interpolated bicubically there, a cell's own in its middle.
+
+        Args:
+            place: ``[R, 2]``, y and x as shares of the image's height and width.
+
+        Returns:
+            ``[R, cells]``, y-major, float32.
+        """
+        y, x = (_cubic(place[:, axis].float(), cells) for axis, cells in enumerate(self.grid))
+        return (y[:, :, None] * x[:, None]).flatten(1) / (self.scale / REFERENCE_SCALE)**2
+
+
+def _cubic(place: Tensor, count: int) -> Tensor:
+    """``[R]`` shares of a line to ``[R, count]``, the weight of each of its cells."""
+    each = torch.eye(count, device=place.device)[None, :, :, None]
+    places = torch.stack([torch.zeros_like(place), 2 * place - 1], -1)[None, :, None]
+    return F.grid_sample(each, places, mode='bicubic', padding_mode='border', align_corners=False)[0, :, :, 0].T
 
 
 def shares(counts: Tensor, partition: Partition, scale: float, dtype: torch.dtype) -> Tensor:

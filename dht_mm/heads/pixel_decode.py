@@ -114,10 +114,11 @@ class PixelDecode(nn.Module):
         """
         return self._sums(self._table(logits, tokens), self._scene(partition, images, boxes), rows, columns)
 
-    def bands(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor) -> Iterator[Tensor]:
+    def bands(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor,
+              boxes: Tensor | None = None) -> Iterator[Tensor]:
         """The same logits ``[B, K, h, W]``, some rows at a time from the top on, so that memory beside them is bounded."""
         batch, height, width = partition.labels.shape
-        table, scene = self._table(logits, tokens), self._scene(partition, images, None)
+        table, scene = self._table(logits, tokens), self._scene(partition, images, boxes)
         step = max(1, PIXELS_AT_ONCE // (batch * width))
         for top in range(0, height, step):
             yield self._sums(table, scene, slice(top, top + step), ALL)

@@ -124,7 +124,7 @@ class TokenHead(BaseDecodeHead):
         if torch.is_grad_enabled():
             return function(self._logits(inputs).pixels)
         tokens = self._features(inputs.tokens)
-        bands = self.decode.bands(self.conv_seg(tokens), tokens, inputs.partition, self._images(inputs))
+        bands = self.decode.bands(self.conv_seg(tokens), tokens, inputs.partition, self._images(inputs), inputs.boxes)
         return _stacked((function(band) for band in bands), inputs.partition.labels.shape[1])
 
     def classify(self, tokens: tuple[Tensor, ...]) -> Tensor:
@@ -154,7 +154,7 @@ class TokenHead(BaseDecodeHead):
         tokens = self._features(inputs.tokens)
         regions, pixels = self.conv_seg(tokens), None
         if self.decode is not None:
-            pixels = self.decode(regions, tokens, inputs.partition, self._images(inputs))
+            pixels = self.decode(regions, tokens, inputs.partition, self._images(inputs), inputs.boxes)
         return TokenLogits(regions, None, inputs.partition, pixels)
 
     @staticmethod

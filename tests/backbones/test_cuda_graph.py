@@ -7,7 +7,7 @@ import pytest
 import torch
 from fixed_rows import FixedRows
 from no_waiting import no_waiting
-from test_dht_vit import draw_images, make_model
+from test_dht_vit import WINDOW, draw_images, make_model
 from torch import Tensor, nn
 
 from dht_mm.backbones import DHTViT
@@ -258,8 +258,10 @@ def test_it_goes_with_compiled_blocks_and_a_scaler(monkeypatch):
 
 @needs_gpu
 @pytest.mark.parametrize('budget', [None, dict(mode='hard', train=30, test=30)])
-def test_the_tokenizer_of_the_paper(budget: dict | None):
-    models = make_pair(tokenizer=DHTTokenizer(compactness=0.01, capacity=2000, token_budget=budget), out_type='featmap')
+@pytest.mark.parametrize('features', [{}, WINDOW], ids=['box', 'window'])
+def test_the_tokenizer_of_the_paper(budget: dict | None, features: dict):
+    tokenizer = DHTTokenizer(compactness=0.01, capacity=2000, token_budget=budget)
+    models = make_pair(tokenizer=tokenizer, out_type='featmap', features=features)
     batches = batches_of(3, (2, 64, 48))
     check_equal(steps(models[1], batches), steps(models[0], batches), 1e-3)
     for model in models:

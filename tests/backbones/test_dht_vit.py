@@ -11,6 +11,7 @@ from dht_mm.structures import RegionTokens
 from dht_mm.tokenizer import DHTTokenizer, GridTokenizer
 
 TINY = dict(embed_dims=16, num_layers=3, num_heads=2)
+WINDOW = dict(crop='window', window_size=5.5)
 OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap', 'tokens')
 
 
@@ -20,6 +21,8 @@ def make_model(**options) -> DHTViT:
     model = DHTViT(**options)
     for parameter in model.encoder.parameters():  # else the blocks change next to nothing
         nn.init.normal_(parameter, std=0.3)
+    if model.embedding.form_embed is not None:  # zero at first
+        nn.init.normal_(model.embedding.form_embed.weight, std=0.1)
     return model
 
 
@@ -50,7 +53,7 @@ def test_shapes_of_all_outputs():
 @torch.no_grad()
 def test_outputs_are_forms_of_the_same_tokens():
     images = draw_images()
-    (regions,), (cls_token,), partition, _ = make_model(out_type='tokens').eval()(images)
+    (regions,), (cls_token,), partition, *_ = make_model(out_type='tokens').eval()(images)
     raw, = make_model(out_type='raw').eval()(images)
     for image, count in enumerate(partition.num_regions.tolist()):
         assert torch.equal(raw[image, 0], cls_token[image])
@@ -90,7 +93,7 @@ def test_out_indices_count_from_the_end_and_keep_their_order():
 
 @pytest.mark.parametrize('out_type', OUT_TYPES[:4])
 @pytest.mark.parametrize('options', [
-    {}, dict(features=dict(gradient=True)), dict(num_register_tokens=2, ffn_type='swiglu', qk_norm=True, pre_norm=True)])
+    {}, dict(features=dict(gradient=True)), dict(features=WINDOW), dict(num_register_tokens=2, ffn_type='swiglu', qk_norm=True, pre_norm=True)])
 def test_every_parameter_gets_a_gradient(out_type: str, options: dict):
     model = make_model(out_type=out_type, **options).train()
     output, = model(draw_images())
@@ -102,8 +105,9 @@ def test_every_parameter_gets_a_gradient(out_type: str, options: dict):
 
 
 @torch.no_grad()
-def test_an_image_does_not_depend_on_the_batch():
-    model, images = make_model(features=dict(gradient=True)).eval(), draw_images(5)
+@pytest.mark.parametrize('features', [{}, WINDOW], ids=['box', 'window'])
+def test_an_image_does_not_depend_on_the_batch(features: dict):
+    model, images = make_model(features=dict(gradient=True) | features).eval(), draw_images(5)
     whole, = model(images)
     for order in ([4, 0, 2], [3], [1, 1]):
         assert torch.allclose(model(images[order])[0], whole[order], atol=1e-5)
@@ -112,8 +116,9 @@ def test_an_image_does_not_depend_on_the_batch():
 @torch.no_grad()
 @pytest.mark.parametrize('height, width', [(1, 1), (1, 7), (5, 3), (17, 33)])
 @pytest.mark.parametrize('tokenizer', [None, GridTokenizer(8)], ids=['dht', 'grid'])
-def test_any_size(height: int, width: int, tokenizer: nn.Module | None):
-    output, = make_model(tokenizer=tokenizer, out_type='featmap').eval()(draw_images(2, height, width))
+@pytest.mark.parametrize('features', [{}, WINDOW], ids=['box', 'window'])
+def test_any_size(height: int, width: int, tokenizer: nn.Module | None, features: dict):
+    output, = make_model(tokenizer=tokenizer, out_type='featmap', features=features).eval()(draw_images(2, height, width))
     assert output.shape == (2, 16, -(-height // 8), -(-width // 8)) and output.isfinite().all()
 
 
@@ -130,14 +135,18 @@ def test_patch_sizes(patch_size: int, out_type: str):
 
 
 @pytest.mark.parametrize('channels', [1, 6])
-def test_other_numbers_of_channels(channels: int):
-    output, = make_model(in_channels=channels).eval()(draw_images(channels=channels))
+@pytest.mark.parametrize('features', [{}, WINDOW], ids=['box', 'window'])
+def test_other_numbers_of_channels(channels: int, features: dict):
+    output, = make_model(in_channels=channels, features=features).eval()(draw_images(channels=channels))
     assert output.shape == (2, 16)
 
 
 @torch.no_grad()
-def test_with_a_grid_it_is_a_plain_vit():
-    model = make_model(tokenizer=dict(type='dht_mm.GridTokenizer', patch_size=8), out_type='raw').eval()
+@pytest.mark.parametrize('crop', ['box', 'window'])
+def test_with_a_grid_it_is_a_plain_vit(crop: str):
+    model = make_model(tokenizer=dict(type='dht_mm.GridTokenizer', patch_size=8), out_type='raw', features=dict(crop=crop)).eval()
+    if crop == 'window':
+        nn.init.zeros_(model.embedding.form_embed.weight)
     images = draw_images(2, 32, 32)
     embedding = model.embedding
     patches = nn.functional.conv2d(images, embedding.patch_embed.weight.view(16, 3, 8, 8), embedding.patch_embed.bias, 8)
@@ -148,9 +157,20 @@ def test_with_a_grid_it_is_a_plain_vit():
     assert not model.inject_mean and torch.allclose(model(images)[0], expected, atol=1e-5)
 
 
-def test_mean_injection_carries_the_gradient_to_the_tokenizer():
+@torch.no_grad()
+def test_tokens_know_what_they_saw():
+    images = draw_images()
+    assert make_model(out_type='tokens').eval()(images).boxes is None
+    model = make_model(out_type='tokens', features=WINDOW).eval()
+    tokens = model(images)
+    assert torch.equal(tokens.boxes, model.features.find_windows(tokens.partition).boxes)
+    assert tokens.boxes.shape == (tokens.partition.total_regions, 4)
+
+
+@pytest.mark.parametrize('features', [{}, WINDOW], ids=['box', 'window'])
+def test_mean_injection_carries_the_gradient_to_the_tokenizer(features: dict):
     for inject in (True, False):
-        model = make_model(features=dict(inject_mean=inject)).eval()
+        model = make_model(features=dict(inject_mean=inject) | features).eval()
         model(draw_images())[0].sum().backward()
         assert (model.tokenizer.color.weight.grad is not None) == inject
     assert make_model().inject_mean and make_model(tokenizer=nn.Identity()).inject_mean
@@ -232,14 +252,15 @@ def test_frozen_stages(stages: int):
 
 
 def test_layer_depths():
-    model = make_model(out_type='avg_featmap', pre_norm=True)
+    model = make_model(out_type='avg_featmap', pre_norm=True, features=WINDOW)
     depths = {name: model.get_layer_depth(name) for name in dict(model.named_parameters())}
     assert {total for _, total in depths.values()} == {5}
     for name, (depth, _) in depths.items():
         if name.startswith('encoder.blocks.'):
             assert depth == 1 + int(name.split('.')[2])
-        else:
-            assert depth == (0 if name.startswith(('tokenizer.', 'features.', 'embedding.')) else 4)
+        else:  # a pretrained ViT knows no forms
+            pretrained = name.startswith(('tokenizer.', 'features.', 'embedding.')) and 'form' not in name
+            assert depth == (0 if pretrained else 4)
     assert model.get_layer_depth('backbone.encoder.blocks.2.norm1.weight', 'backbone.') == (3, 5)
     assert model.get_layer_depth('head.fc.weight', 'backbone.') == (4, 5)
 

@@ -15,6 +15,7 @@ from dht_mm.backbones.region_encoder import RegionEncoder
 from dht_mm.tokenizer import DHTTokenizer, GridTokenizer
 
 ALL = dict(num_register_tokens=2, qk_norm=True, pre_norm=True, features=dict(gradient=True), ffn_type='swiglu')
+WINDOW = dict(features=dict(crop='window', window_size=5))
 SMALL = dict(arch=dict(embed_dims=16, num_layers=3, num_heads=2), img_size=16, patch_size=4)
 needs_onnx = pytest.mark.skipif(not all(map(importlib.util.find_spec, ('onnx', 'onnxscript', 'onnxruntime'))),
                                 reason='needs onnx, onnxscript and onnxruntime')
@@ -30,7 +31,7 @@ def recorded(model: torch.nn.Module, inputs: tuple[Tensor, ...], **options) -> E
     return export(model, inputs, strict=False, **options)
 
 
-@pytest.mark.parametrize('out_type, options', [*((out_type, {}) for out_type in OUT_TYPES), ('cls_token', ALL)])
+@pytest.mark.parametrize('out_type, options', [*((out_type, {}) for out_type in OUT_TYPES), ('cls_token', ALL), ('tokens', WINDOW)])
 def test_tokenizer_and_encoder_export_and_give_the_same_numbers(out_type: str, options: dict, tmp_path: Path):
     model = make(200, out_type=out_type, **options)
     save(recorded(model, (draw_images(2, 16, 12),)), tmp_path / 'model.pt2')
@@ -65,7 +66,7 @@ def test_height_and_width_may_change_between_powers_of_4():
     assert torch.equal(graph(images)[0], model(images)[0])
 
 
-@pytest.mark.parametrize('options', [{}, ALL, dict(with_cls_token=False)])
+@pytest.mark.parametrize('options', [{}, ALL, WINDOW, dict(features=dict(gradient=True, crop='window')), dict(with_cls_token=False)])
 def test_region_encoder_is_the_backbone_behind_its_features(options: dict):
     model, images = make(out_type='raw', out_indices=(1, 2), **options), draw_images(3, 16, 12)
     with torch.no_grad():
@@ -89,7 +90,7 @@ def test_spare_rows_change_nothing():
 
 
 @needs_onnx
-@pytest.mark.parametrize('options', [{}, ALL])
+@pytest.mark.parametrize('options', [{}, ALL, WINDOW])
 def test_onnx_gives_the_same_numbers_for_other_batches_and_regions(options: dict, tmp_path: Path):
     import onnxruntime
 

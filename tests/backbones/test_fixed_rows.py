@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fixed_rows import FixedRows, with_spare_rows
-from test_dht_vit import OUT_TYPES, draw_images, make_model
+from test_dht_vit import OUT_TYPES, WINDOW, draw_images, make_model
 from torch import Tensor
 
 from dht_mm.encoder import TokenLayout
@@ -39,7 +39,7 @@ def gradients(model: torch.nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize('out_type, options, backend', [
     *((out_type, {}, 'auto') for out_type in OUT_TYPES), ('cls_token', ALL, 'torch'), ('raw', ALL, 'auto'),
-    ('featmap', dict(with_cls_token=False), 'auto')])
+    ('featmap', dict(with_cls_token=False), 'auto'), ('tokens', dict(features=WINDOW), 'auto'), ('raw', dict(features=WINDOW), 'torch')])
 def test_outputs_and_gradients_are_those_of_packed_rows(out_type: str, options: dict, backend: str):
     packed, fixed = make_pair(out_type=out_type, out_indices=(0, 2), **options)
     images = draw_images(2, 16, 12)

@@ -1,6 +1,6 @@
 """benchmarks/segmentation/camvid.py trains and scores on a made-up data set, and its cells of a grid are the plain ViT's patches."""
 
-import io
+import copy
 import json
 import re
 import subprocess
@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from dht_mm.backbones import DHTViT
+from dht_mm.heads import TokenHead
 from dht_mm.tokenizer import DHTTokenizer
 
 FOLDER = Path(__file__).resolve().parents[2] / 'benchmarks/segmentation'
@@ -21,13 +22,15 @@ SIZE = (44, 56)  # four pixels a cell of the grid of 154
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder's files can be imported, and are forgotten afterwards."""
+    """The folder's files can be imported, also those that share a name with one of the tests', and are forgotten afterwards."""
     names = {path.stem for folder in (FOLDER, FOLDER.parent / 'experiments') for path in folder.glob('*.py')}
     monkeypatch.syspath_prepend(str(FOLDER.parent / 'experiments'))
     monkeypatch.syspath_prepend(str(FOLDER))
+    others = {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
     yield
     for name in names:
         sys.modules.pop(name, None)
+    sys.modules.update(others)
 
 
 def plain_vit() -> dict[str, torch.Tensor]:
@@ -63,7 +66,7 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
     variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
                 'soft:cells:bilinear', 'spread:zoom+mask+fine:sub4+mix4', 'spread0.2:window+mask:sub4+mix4+pixel+texture:e2e',
                 'exact0.1:zoom+stats:mix4', 'exact:zoom:paint',
-                'spread:fit+whole:paint@align=2', 'plain@colour=0,new-lr=10,crop=0.3']
+                'spread:fit+whole:paint@decode-lr=3', 'plain@colour=0,new-lr=10,crop=0.3']
     options = [*pack(tmp_path), '--eval-split', 'val', '--devices', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3',
                '--json', str(tmp_path / 'out.json')]
     command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
@@ -75,40 +78,6 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
         assert all(0 <= row[name] <= 100 for name in ('miou', 'trimap_1', 'trimap_3', 'trimap_5', 'boundary', 'oracle'))
         assert row['oracle'] >= row['miou'] - 1e-9 or 'mix' in row['variant'] or 'plain' in row['variant']
     assert [round(row['tokens']) for row in rows[:3]] == [154] * 3
-
-
-def test_regions_learn_the_tokens_of_patches(tmp_path: Path, modules: None):
-    import zipfile
-    from argparse import Namespace
-
-    from alignment import _distance, align
-    from archive import read_images
-    from packing import load_weights
-    from region_vit import RegionViT
-    from segmenter import Segmenter
-    from variants import parse_variant
-
-    pack(tmp_path)
-    with zipfile.ZipFile(tmp_path / 'photographs.zip', 'w') as archive:
-        for index in range(4):
-            pixels = np.random.default_rng(index).integers(0, 256, (6, 8, 3)).astype(np.uint8).repeat(10, 0).repeat(10, 1)
-            data = io.BytesIO()
-            Image.fromarray(pixels).save(data, 'JPEG')
-            archive.writestr(f'set/{index}.jpg', data.getvalue())
-    _, images = read_images(tmp_path / 'photographs.zip', lambda name: True, SIZE)
-    assert images.shape == (4, 3, *SIZE)
-    args = Namespace(align=30, batch=4, lr=1e-3, layer_decay=1.0, weight_decay=0.0, new_lr=1.0, crop=1.0, colour=0.0, device='cpu',
-                     dtype='float32')
-    torch.manual_seed(0)
-    model = Segmenter(parse_variant('hard:zoom+mask:paint'), (11, 14), load_weights(tmp_path / 'vit.npz'), None, 5)
-    plain = Segmenter(parse_variant('plain'), (11, 14), load_weights(tmp_path / 'vit.npz'), None, 5)
-
-    def distance(model: RegionViT) -> float:
-        with torch.no_grad():
-            return _distance(model.eval(), plain.eval(), images, args, torch.arange(4)).item()
-    before, layers = distance(model), model.layers
-    align(model, images, args)
-    assert distance(model) < 0.8 * before and model.layers == layers
 
 
 def test_unknown_variant_is_named(modules: None):
@@ -135,6 +104,45 @@ def test_cells_of_a_grid_are_the_patches_of_the_plain_vit(tmp_path: Path, module
     for name in ('grid:window:bilinear', 'grid:cells:bilinear'):
         torch.testing.assert_close(logits[name], logits['plain'], atol=1e-4, rtol=1e-4)
     assert logits['grid:window:sub3+mix+pixel'].shape == logits['plain'].shape
+
+
+def test_the_library_has_the_tokens_and_the_decode_that_are_measured(tmp_path: Path, modules: None):
+    """`spread:window+mask+stats:sub4+mix4+pixel+texture` is `crop='window'` and `decode`, where the cells of the grid are squares."""
+    from packing import load_weights
+    from segmenter import Segmenter
+    from variants import parse_variant
+
+    pack(tmp_path)
+    torch.manual_seed(0)
+    grid, size = (11, 14), (88, 112)
+    name = 'spread:window+mask+stats:sub4+mix4+pixel+texture:e2e'
+    measured = Segmenter(parse_variant(name), grid, load_weights(tmp_path / 'vit.npz'), None, 5)
+    for parameter in [*measured.content.parameters(), *measured.decode.parameters()]:
+        torch.nn.init.normal_(parameter, std=0.1)
+    backbone = DHTViT(
+        copy.deepcopy(measured.backbone.tokenizer), dict(embed_dims=DIMS, num_layers=DEPTH, num_heads=1), patch_size=PATCH, out_type='tokens',
+        features=dict(pos_grid=grid, crop='window', window_size=8))
+    missing, _ = backbone.load_state_dict(measured.backbone.state_dict(), strict=False)
+    assert missing == ['embedding.form_embed.weight']
+    mask, stats = (measured.content.extras[name].weight for name in ('mask', 'stats'))
+    backbone.embedding.form_embed.weight.data = torch.cat([mask, stats[:, [0, 1, 2, 3, 4, 5, 6, 7, 9, 8, 10]]], 1)  # by axis
+    head = TokenHead(DIMS, 5, decode=dict(places=4, mix=4, texture=True))
+    head.conv_seg, head.decode = measured.decode.classes, measured.decode.pixels
+    images = torch.randn(2, 3, 11, 14, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(images, size, mode='bicubic')
+    expected, partition = measured.eval()(images)
+    found = head.eval()(backbone.eval()(images))
+    assert partition.num_regions.tolist() == [154, 154]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    ours, theirs = (dict(module.named_parameters()) for module in (backbone, measured.backbone))
+    shared = [name for name in ours if name in theirs]
+    for logits in (found, expected):
+        logits.square().sum().backward()
+    assert any(name.startswith('tokenizer') and theirs[name].grad is not None for name in shared)
+    for name in shared:
+        if theirs[name].grad is not None:
+            scale = theirs[name].grad.abs().max().item()
+            torch.testing.assert_close(ours[name].grad, theirs[name].grad, atol=1e-3 * scale, rtol=1e-3, msg=name)
 
 
 def test_windows_of_a_grid_cover_it_and_those_that_fit_cover_more_of_regions(modules: None):

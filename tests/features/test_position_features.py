@@ -35,3 +35,16 @@ def test_bad_input_is_named():
         PositionFeatures(4, 0)
     with pytest.raises(ValueError, match='grid_x .* got -1'):
         PositionFeatures((4, -1))
+
+
+def test_the_middle_of_a_cell_is_that_cell_and_points_between_are_smooth():
+    features = PositionFeatures((3, 5), 32)
+    y, x = torch.meshgrid(torch.arange(3), torch.arange(5), indexing='ij')
+    middles = torch.stack([(y + 0.5) / 3, (x + 0.5) / 5], -1).flatten(0, 1)
+    torch.testing.assert_close(features.at(middles), torch.eye(15), atol=1e-6, rtol=0)
+    between = features.at(torch.tensor([[0.5, 0.4], [0.0, 0.0], [1.0, 1.0]]))
+    torch.testing.assert_close(between.sum(1), torch.ones(3))
+    row = between[0].view(3, 5)
+    torch.testing.assert_close(row[1], torch.tensor([-0.09375, 0.59375, 0.59375, -0.09375, 0]), atol=1e-6, rtol=0)
+    assert not row[[0, 2]].abs().max() > 1e-6
+    torch.testing.assert_close(PositionFeatures((3, 5), 16).at(middles), 4 * torch.eye(15), atol=1e-5, rtol=0)

@@ -1,5 +1,7 @@
 """All groups of features together, and on every device."""
 
+import re
+
 import pytest
 import torch
 from partitions import random_case
@@ -21,9 +23,33 @@ def test_groups_come_in_the_order_pixels_position_gradient():
     image, partition = random_case()
     features = RegionFeatures(3, 4, (2, 3), gradient=True)
     rows, gradient = rows_and_gradient(features, image, partition)
-    assert features.dims == [48, 6, 16] == [group.shape[1] for group in rows] and gradient.any()
+    assert features.dims == dict(pixels=48, position=6, gradient=16) and gradient.any()
+    assert [*features.dims.values()] == [group.shape[1] for group in rows]
     assert torch.equal(rows[2], features.gradient(image, partition))
-    assert RegionFeatures(3, 4, (2, 3)).dims == [48, 6]
+    assert RegionFeatures(3, 4, (2, 3)).dims == dict(pixels=48, position=6)
+
+
+def test_windows_have_pixels_position_texture_and_form():
+    image, partition = random_case()
+    features = RegionFeatures(3, 4, (2, 3), gradient=True, crop='window', window_size=5)
+    rows, gradient = rows_and_gradient(features, image, partition)
+    assert features.dims == dict(pixels=48, position=6, gradient=16, form=27) and gradient.any()
+    assert [*features.dims.values()] == [group.shape[1] for group in rows]
+    windows = features.find_windows(partition)
+    assert torch.equal(rows[0], windows.cut(windows.scaled(image)).flatten(1))
+    torch.testing.assert_close(rows[1].sum(1) * (features.position.scale / 32)**2, torch.ones(partition.total_regions))
+    assert all(torch.equal(*pair) for pair in zip(rows[:3], features(image, partition, windows=windows), strict=False))
+    assert torch.equal(rows[3], features.form(image, partition, windows, torch.full_like(partition.color, 0.5)))
+    assert RegionFeatures(3, 4, 2).find_windows(partition) is None
+
+
+@pytest.mark.parametrize('options', [
+    dict(crop='circle'), dict(window_size=4), dict(crop='window', window_size=0.5), dict(crop='window', window_size=float('inf')),
+    dict(crop='window', window_size=(4, 4, 4)), dict(crop='window', window_size='4'), dict(crop='window', window_size=True)])
+def test_wrong_crops_are_refused(options: dict):
+    name = [*options][-1]
+    with pytest.raises(ValueError, match=f'{name} must be .* got {re.escape(repr(options[name]))}'):
+        RegionFeatures(3, 4, 2, **options)
 
 
 @torch.no_grad()
@@ -36,10 +62,11 @@ def test_pixels_are_those_of_the_shifted_image_and_the_rest_is_not():
     assert not torch.equal(plain[0], shifted[0]) and torch.equal(plain[1], shifted[1]) and torch.equal(plain[2], shifted[2])
 
 
+@pytest.mark.parametrize('crop', ['box', 'window'])
 @torch.no_grad()
-def test_rows_of_an_image_do_not_depend_on_the_batch():
+def test_rows_of_an_image_do_not_depend_on_the_batch(crop: str):
     image, partition = random_case(batch=3)
-    features = RegionFeatures(3, 4, 5, gradient=True)
+    features = RegionFeatures(3, 4, 5, gradient=True, crop=crop)
     whole = features(image, partition, partition.color)
     for index in range(3):
         alone = Partition.from_labels(partition.labels[index:index + 1], image[index:index + 1])
@@ -48,11 +75,12 @@ def test_rows_of_an_image_do_not_depend_on_the_batch():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_a_gpu_gives_the_same_rows():
+@pytest.mark.parametrize('crop', ['box', 'window'])
+def test_a_gpu_gives_the_same_rows(crop: str):
     image, partition = random_case(batch=4, height=97, width=131, seeds=60)
-    features = RegionFeatures(3, 16, 14, gradient=True)
+    features = RegionFeatures(3, 16, 14, gradient=True, crop=crop)
     rows, gradient = rows_and_gradient(features, image, partition)
     gpu_rows, gpu_gradient = rows_and_gradient(features.cuda(), image.cuda(), partition.to('cuda'))
     assert torch.allclose(gpu_rows[0].cpu(), rows[0], atol=1e-5)
-    assert all(torch.allclose(gpu.cpu(), row, rtol=1e-6, atol=0) for gpu, row in zip(gpu_rows[1:], rows[1:], strict=True))
+    assert all(torch.allclose(gpu.cpu(), row, rtol=1e-6, atol=1e-6 * (crop == 'window')) for gpu, row in zip(gpu_rows[1:], rows[1:], strict=True))
     assert torch.allclose(gpu_gradient.cpu(), gradient, atol=1e-3 * gradient.abs().max().item())

@@ -12,14 +12,14 @@ from mmseg.structures import SegDataSample  # noqa: E402
 TOKENIZERS = [dict(type='dht_mm.DHTTokenizer'), dict(type='dht_mm.GridTokenizer', patch_size=4)]
 
 
-def make_model(tokenizer, test_cfg=None, **backbone):
+def make_model(tokenizer, test_cfg=None, decode=None, **backbone):
     torch.manual_seed(0)
     return MODELS.build(ConfigDict(
         type='EncoderDecoder',
         data_preprocessor=dict(type='mmseg.SegDataPreProcessor', size=(20, 24)),
         backbone=dict(type='dht_mm.DHTViT', tokenizer=tokenizer, arch=dict(embed_dims=16, num_layers=2, num_heads=2), img_size=24,
                       patch_size=4, out_indices=(0, 1), out_type='tokens') | backbone,
-        decode_head=dict(type='dht_mm.TokenHead', in_channels=16, num_classes=3, classifier='mlp', concat_last=2,
+        decode_head=dict(type='dht_mm.TokenHead', in_channels=16, num_classes=3, classifier='mlp', concat_last=2, decode=decode,
                          loss_image=dict(type='dht_mm.ImageBCELoss')),
         test_cfg=test_cfg or dict(mode='whole')))
 
@@ -60,6 +60,18 @@ def test_slide_mode_tokenizes_each_crop(data, tokenizer):
     model = make_model(tokenizer, dict(mode='slide', crop_size=(12, 16), stride=(8, 8))).eval()
     results = model.test_step(data)
     assert all(result.seg_logits.shape == (20, 24) and result.seg_logits.data.isfinite().all() for result in results)
+
+
+@torch.no_grad()
+def test_pixels_are_decoded_from_what_tokens_saw(data):
+    model = make_model(TOKENIZERS[0], decode=dict(texture=True), features=dict(crop='window', window_size=6)).eval()
+    for linear in (model.decode_head.decode.places, model.decode_head.decode.slopes):
+        torch.nn.init.normal_(linear.weight)
+    tokens = model.backbone(torch.stack(data['inputs']))
+    with torch.enable_grad():
+        at_once = model.decode_head(tokens)
+    torch.testing.assert_close(torch.stack([result.seg_logits.data for result in model.test_step(data)]), at_once)
+    assert not torch.allclose(model.decode_head(tokens._replace(boxes=None)), at_once)
 
 
 def test_an_image_loss_needs_the_class_token(data):
