@@ -13,7 +13,7 @@ FILES = configs_of('docs/segmentation.md')
 
 def test_every_python_block_of_the_page_is_a_config():
     blocks = (ROOT / 'docs/segmentation.md').read_text().count('```python')
-    assert len(FILES) == blocks == 10 and {page.toolkit for page in FILES.values()} == {'mmsegmentation'}
+    assert len(FILES) == blocks == 11 and {page.toolkit for page in FILES.values()} == {'mmsegmentation'}
 
 
 @pytest.mark.parametrize('name', FILES)

@@ -37,7 +37,7 @@ from dht_mm.visualization import atomic_file, read_image
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from tokenize_image import normalize, resize  # noqa: E402
 
-MAY_BE_MISSING = ('tokenizer.', 'features.pixels.')  # of a converted plain ViT
+MAY_BE_MISSING = ('tokenizer.', 'features.pixels.', 'embedding.form_embed.')  # of a converted plain ViT
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
