@@ -1,4 +1,5 @@
-"""From tokens to pixels: what the neck and the losses of regions save over painting first. Forward and backward, 512 x 512 pixels.
+"""From tokens to pixels: what the neck and the losses of regions save over painting first, forward and backward, and what the kernel of
+the decode saves over plain tensor operations, forward. 512 x 512 pixels.
 
     python benchmarks/ops/dense_prediction.py --images ../shared/images --checkpoint TOKENIZER.pth
 """
@@ -10,12 +11,13 @@ import torch.nn.functional as F
 from common import build_tokenizer, median_ms, parser, peak_bytes, photographs
 from torch import Tensor
 
-from dht_mm.heads import average_over_regions
+from dht_mm.heads import PixelDecode, average_over_regions
 from dht_mm.losses import RegionCrossEntropyLoss
 from dht_mm.necks import TokenToPixel
+from dht_mm.ops.reference.decode_pixels import decode_pixels as decode_plainly
 from dht_mm.structures import Partition, RegionTokens
 
-DIMS, CLASSES = 384, 150
+DIMS, CLASSES, FEW_CLASSES, BAND = 384, 150, 19, 64
 
 
 def neck_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -48,6 +50,20 @@ def refine_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor
             lambda: F.interpolate(logits, (height, width), mode='bilinear').sum())
 
 
+def decode_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The logits of pixels from the tokens around them, in bands, and the same sums in plain tensor operations."""
+    decode = PixelDecode(DIMS, FEW_CLASSES, texture=True).to(device).requires_grad_(False)
+    regions, images = partition.total_regions, torch.randn(len(partition), 3, *partition.labels.shape[1:], device=device)
+    rows = torch.randn(regions, FEW_CLASSES, device=device), torch.randn(regions, DIMS, device=device), partition, images
+
+    def plainly() -> Tensor:
+        table, kernel, scene = decode.ingredients(*rows)
+        for top in range(0, images.shape[2], BAND):
+            decode_plainly(table, kernel, scene, slice(top, top + BAND), slice(None))
+
+    return lambda: [*decode.bands(*rows)], plainly
+
+
 def main() -> None:
     options = parser(__doc__)
     options.add_argument('--batch', type=int, default=2, help='images (default: %(default)s)')
@@ -58,8 +74,9 @@ def main() -> None:
     print(torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads', end=', ')
     print(f'{args.batch} images, {partition.total_regions} regions')
     print(f'{"":8} {"ours ms":>9} {"peer ms":>9} {"peer / ours":>11}' + (f' {"ours MB":>8} {"peer MB":>8}' if on_gpu else ''))
-    for name, cases in (('neck', neck_cases), ('loss', loss_cases), ('refine', refine_cases)):
-        runs = [lambda case=case: case().backward() for case in cases(partition, args.device)]
+    for name, cases in (('neck', neck_cases), ('loss', loss_cases), ('refine', refine_cases), ('decode', decode_cases)):
+        runs = cases(partition, args.device) if name == 'decode' else [
+            lambda case=case: case().backward() for case in cases(partition, args.device)]
         ours, peer = (median_ms(run, args.device, args.repeats) for run in runs)
         memory = ' '.join(f'{peak_bytes(run) / 1e6:8.1f}' for run in runs) if on_gpu else ''
         print(f'{name:8} {ours:9.2f} {peer:9.2f} {peer / ours:11.2f} {memory}', flush=True)

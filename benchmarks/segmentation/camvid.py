@@ -103,7 +103,7 @@ class Runner:
         """The training's images but for one drive, and those of that drive."""
         images, labels = self._load('train')
         if len(images) < DRIVE.stop:
-            raise SystemExit(f'--eval-split drive needs the {DRIVE.stop} first training images of CamVid, but {self.args.data} has {len(images)}')
+            raise SystemExit(f'--data must have the training images of CamVid for --eval-split drive, but has {len(images)}')
         others = (torch.cat([part[:DRIVE.start], part[DRIVE.stop:]]) for part in (images, labels))
         return tuple(others), (images[DRIVE], labels[DRIVE])
 

@@ -26,9 +26,9 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
         model: The segmenter.
         images: ``[N, 3, H, W]`` uint8.
         labels: ``[N, H, W]`` uint8.
-        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``decode_lr``, ``crop`` (least share of an image's
-            area), ``colour`` (strength of the jitter) and ``stride``: the loss is taken at every such row and column, from a random first one on.
-            Plain patches take every pixel.
+        args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``decode_lr``, ``crop`` (least share of an
+            image's area), ``colour`` (strength of the jitter) and ``stride``: the loss is taken at every such row and column, from a random
+            first one on. Plain patches take every pixel.
 
     Returns:
         Number of steps, milliseconds a step, the loss of the last tenth, peak memory.

@@ -58,5 +58,6 @@ class FormFeatures(nn.Module):
         extent = [(partition.size.clamp_min(1).double() / (height * width)).log()]
         for axis, side in enumerate((height, width)):
             middle = windows.middle[:, axis] * partition.labels.shape[1 + axis]
-            extent += [(windows.centroid[:, axis] + 0.5 - middle) / side, (partition.bbox[:, 2 + axis] + 1 - partition.bbox[:, axis]) / side]
+            length = partition.bbox[:, 2 + axis] + 1 - partition.bbox[:, axis]
+            extent += [(windows.centroid[:, axis] + 0.5 - middle) / side, length / side]
         return torch.stack(extent, 1)

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dht_mm.ops import region_mean
+from dht_mm.ops import PixelScene, decode_pixels, region_mean
 from dht_mm.structures import Partition
 
 RING = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7))  # y and x, the pixel itself first
@@ -18,26 +17,6 @@ WIDE = 17  # side of a wider one
 SPEED = 30.0  # Adam moves a parameter by at most a learning rate a step: numbers that must move far are kept divided by this
 PIXELS_AT_ONCE = 2**18
 ALL = slice(None)
-
-
-class Scene(NamedTuple):
-    """What is known of the images and their regions.
-
-    Attributes:
-        labels: ``[B, H, W]`` int64, the row of each pixel's region.
-        colours: ``[B, F, H, W]``, the images, their surroundings' mean and, with texture, that of wider ones and the deviations in both.
-        region: ``[R, 2 + C]``, centroid y, x in pixels and mean colour.
-        size: ``[R]``, pixels.
-        boxes: ``[R, 4]``, top, left, bottom, right in pixels; the last two are not inclusive.
-        steps: ``[B, T, 2]`` int64, y and x from a pixel to the places whose regions are mixed, in pixels.
-    """
-
-    labels: Tensor
-    colours: Tensor
-    region: Tensor
-    size: Tensor
-    boxes: Tensor
-    steps: Tensor
 
 
 class PixelDecode(nn.Module):
@@ -112,16 +91,21 @@ class PixelDecode(nn.Module):
         Raises:
             ValueError: ``images`` are not of the partition's batch and size, or of another number of channels.
         """
-        return self._sums(self._table(logits, tokens), self._scene(partition, images, boxes), rows, columns)
+        return decode_pixels(*self.ingredients(logits, tokens, partition, images, boxes), rows, columns)
 
     def bands(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor,
               boxes: Tensor | None = None) -> Iterator[Tensor]:
         """The same logits ``[B, K, h, W]``, some rows at a time from the top on, so that memory beside them is bounded."""
         batch, height, width = partition.labels.shape
-        table, scene = self._table(logits, tokens), self._scene(partition, images, boxes)
+        ingredients = self.ingredients(logits, tokens, partition, images, boxes)
         step = max(1, PIXELS_AT_ONCE // (batch * width))
         for top in range(0, height, step):
-            yield self._sums(table, scene, slice(top, top + step), ALL)
+            yield decode_pixels(*ingredients, slice(top, top + step))
+
+    def ingredients(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor,
+                    boxes: Tensor | None = None) -> tuple[Tensor, Tensor | None, PixelScene]:
+        """Table, kernel and scene, what :func:`dht_mm.ops.decode_pixels` makes pixels of; arguments as of :meth:`forward`."""
+        return self._table(logits, tokens), self._factors(), self._scene(partition, images, boxes)
 
     def _table(self, logits: Tensor, tokens: Tensor) -> Tensor:
         """``[R s^2 + R F, K]``: logits of each square of each region, then those of each of its pixels' features."""
@@ -135,19 +119,27 @@ class PixelDecode(nn.Module):
                 parts.append(F.linear(tokens, self.slopes.weight.to(dtype)).unflatten(1, (num_classes, -1)).mT.flatten(0, 1))
         return torch.cat(parts)
 
+    def _factors(self) -> Tensor | None:
+        """``[3]``: factors of distance and colour, and the bonus of the own region."""
+        if self.kernel is None:
+            return None
+        kernel = self.kernel.to(torch.promote_types(self.kernel.dtype, torch.float32)) * SPEED
+        return torch.cat([kernel[:2].exp(), kernel[2:]])
+
     @torch.no_grad()
-    def _scene(self, partition: Partition, images: Tensor, boxes: Tensor | None) -> Scene:
+    def _scene(self, partition: Partition, images: Tensor, boxes: Tensor | None) -> PixelScene:
         batch, height, width = partition.labels.shape
         if tuple(images.shape) != (batch, self.channels, height, width):
             raise ValueError(f'images must be of shape {(batch, self.channels, height, width)}, got {tuple(images.shape)}')
         images = images.float()
         places = torch.stack(torch.meshgrid(_count(height, images), _count(width, images), indexing='ij')).expand(batch, -1, -1, -1)
-        region = region_mean(torch.cat([places, images], 1), partition.labels, partition.offsets, partition.size)
+        means = region_mean(torch.cat([places, images], 1), partition.labels, partition.offsets, partition.size)
         if boxes is None:
             boxes = torch.cat([partition.bbox[:, :2], partition.bbox[:, 2:] + 1], 1).float()
         reach = REACH * (height * width / partition.num_regions.clamp_min(1).double()).sqrt()
-        steps = (reach[:, None, None] * self.ring.double()).round().long()
-        return Scene(partition.packed_labels, self._colours(images), region, partition.size.clamp_min(1), boxes, steps)
+        steps = (reach[:, None, None] * self.ring.double()).round().int()
+        return PixelScene(partition.labels, partition.offsets, means, partition.size.clamp_min(1), boxes, self._colours(images), steps,
+                          self.means * self.channels, self.side)
 
     def _colours(self, images: Tensor) -> Tensor:
         """``[B, F, H, W]``: the colours of a pixel and of its surroundings."""
@@ -157,64 +149,6 @@ class PixelDecode(nn.Module):
         wide, squares = _around(images, WIDE), images.square()
         deviations = [(_around(squares, side) - mean.square()).clamp_min(0).sqrt() for side, mean in ((BLUR, near), (WIDE, wide))]
         return torch.cat([images, near, wide, *deviations], 1)
-
-    def _sums(self, table: Tensor, scene: Scene, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
-        """``[B, K, h, w]``: for each pixel the weighted sum of the rows of the table that it reads."""
-        height, width = scene.labels.shape[1:]
-        pixel = torch.stack(torch.meshgrid(_count(height, scene.labels)[rows], _count(width, scene.labels)[columns], indexing='ij'), -1)
-        regions = self._regions(scene, pixel)
-        colours = scene.colours[:, :, rows][..., columns].movedim(1, -1)
-        weights = self._mix(regions, scene, pixel, colours[..., :self.channels]) if self.kernel is not None else None
-        taps = [self._squares(regions, weights, scene, pixel)]
-        if self.slopes is not None:
-            taps.append(self._features(regions[..., 0], scene, colours))
-        read, weights = (torch.cat(part, -1).flatten(0, 2) for part in zip(*taps, strict=True))
-        sums = F.embedding_bag(read, table, mode='sum', per_sample_weights=weights.to(table.dtype))
-        return sums.view(*regions.shape[:3], -1).movedim(-1, 1)
-
-    @staticmethod
-    def _regions(scene: Scene, pixel: Tensor) -> Tensor:
-        """``[B, h, w, T]``: the regions of a pixel and of the points around it, beyond the border those at the border."""
-        image = _count(len(scene.labels), pixel)[:, None, None, None]
-        places = (axis[:, :, None, None] + pixel[..., index] for index, axis in enumerate(scene.steps.unbind(-1)))
-        y, x = (place.clamp(0, length - 1) for place, length in zip(places, scene.labels.shape[1:], strict=True))
-        return scene.labels[image, y, x].movedim(1, -1)
-
-    def _mix(self, regions: Tensor, scene: Scene, pixel: Tensor, colours: Tensor) -> Tensor:
-        """``[B, h, w, T]``: weights of the regions, of sum 1."""
-        kernel = self.kernel.to(torch.promote_types(self.kernel.dtype, torch.float32)) * SPEED
-        factors, bonus = kernel[:2].exp(), kernel[2]
-        place = torch.cat([pixel.expand(*colours.shape[:3], 2), colours], -1)
-        away = (F.embedding(regions, scene.region) - place[:, :, :, None]).to(kernel.dtype)
-        distance = away[..., :2].square().sum(-1) / scene.size[regions]
-        return (bonus * (regions == regions[..., :1]) - factors[0] * distance - factors[1] * away[..., 2:].square().sum(-1)).softmax(-1)
-
-    def _squares(self, regions: Tensor, weights: Tensor | None, scene: Scene, pixel: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, h, w, taps]``: squares that a pixel reads, and their weights: four of its own region, one of each other."""
-        if weights is None:
-            weights = torch.ones_like(regions, dtype=torch.float32)
-        if self.side == 1:
-            return regions, weights
-        top, bottom = F.embedding(regions, scene.boxes).split(2, -1)
-        inside = (pixel[:, :, None] + 0.5 - top) / (bottom - top).clamp_min(1e-6)  # rows of no region are read by no pixel
-        inside = (inside * self.side - 0.5).clamp(0, self.side - 1)
-        nearest = inside[..., 1:, :].round().long()
-        low = inside[..., 0, :].floor().clamp(max=self.side - 2).long()
-        (y, x), (low_y, low_x) = (inside[..., 0, :] - low).unbind(-1), low.unbind(-1)
-        share = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], -1)
-        row = torch.cat([torch.stack([low_y, low_y, low_y + 1, low_y + 1], -1), nearest[..., 0]], -1)
-        column = torch.cat([torch.stack([low_x, low_x + 1, low_x, low_x + 1], -1), nearest[..., 1]], -1)
-        owners = torch.cat([regions[..., :1].expand_as(share), regions[..., 1:]], -1)
-        read = (owners * self.side + row) * self.side + column
-        return read, torch.cat([weights[..., :1] * share, weights[..., 1:]], -1)
-
-    def _features(self, own: Tensor, scene: Scene, colours: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, h, w, F]``: rows of its region's linear map, and how a pixel's and its surroundings' colour differ from the region's."""
-        means = F.embedding(own, scene.region[:, 2:]).repeat(1, 1, 1, self.means)
-        features = colours - F.pad(means, (0, colours.shape[-1] - means.shape[-1]))
-        count = features.shape[-1]
-        first = len(scene.region) * self.side**2
-        return first + own[..., None] * count + _count(count, own), features
 
 
 def _around(images: Tensor, side: int) -> Tensor:

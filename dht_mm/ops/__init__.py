@@ -5,6 +5,7 @@ Everything that decides about regions is computed in integers or in float64 with
 
 from .backend import backend_info, use_backend
 from .cut_regions import cut_regions
+from .decode_pixels import decode_pixels
 from .exact_linear import exact_linear
 from .finer_cut import finer_cut
 from .fixed_hierarchy import build_fixed_hierarchy
@@ -16,6 +17,7 @@ from .moments import channel_moments, linear_statistics, patch_moments
 from .pool_cells import pool_cells
 from .position_histogram import position_histogram
 from .projection import coarse_features, fold_norm, pixel_features, project
+from .reference.decode_pixels import PixelScene
 from .reference.exact_math import sigmoid as exact_sigmoid
 from .reference.exact_math import sqrt as exact_sqrt
 from .reference.projection import extend_to_multiple_of_4
@@ -25,9 +27,9 @@ from .soft_merge import soft_merge
 from .unite_regions import unite_regions, united_mean
 
 __all__ = [
-    'Hierarchy', 'backend_info', 'build_fixed_hierarchy', 'build_hierarchy', 'channel_moments', 'check_options', 'coarse_features',
-    'cut_regions', 'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4', 'finer_cut', 'fold_norm', 'gradient_histogram',
-    'hard_merge', 'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean',
+    'Hierarchy', 'PixelScene', 'backend_info', 'build_fixed_hierarchy', 'build_hierarchy', 'channel_moments', 'check_options',
+    'coarse_features', 'cut_regions', 'decode_pixels', 'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4',
+    'finer_cut', 'fold_norm', 'gradient_histogram', 'hard_merge', 'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells', 'position_histogram', 'project', 'region_mean',
     'region_pixels', 'soft_merge', 'tree_mean', 'unite_regions', 'united_mean', 'use_backend'
 ]
 

@@ -59,9 +59,16 @@ def pool_cells(inputs: Shapes, outputs: Shapes) -> int:
     return prod(inputs[0]) + prod(outputs[0])
 
 
+def decode_pixels(inputs: Shapes, outputs: Shapes) -> int:
+    """A row of the table for each that a pixel reads: four squares of its own region, one of each other, and its features."""
+    (rows, _), (regions,), (_, planes, *_), (_, mixed, _) = inputs[0], inputs[5], inputs[7], inputs[8]
+    features = planes if rows > regions * planes else 0
+    return prod(outputs[0]) * (3 + mixed + features)
+
+
 MULTIPLY_ADDS: dict[str, Callable[[Shapes, Shapes], int]] = {
     formula.__name__: formula for formula in (
-        project, coarse_features, pixel_features, exact_linear, build_hierarchy, region_mean, region_pixels, pool_cells)}
+        project, coarse_features, pixel_features, exact_linear, build_hierarchy, region_mean, region_pixels, pool_cells, decode_pixels)}
 
 
 def register_flops() -> None:

@@ -93,7 +93,8 @@ def test_out_indices_count_from_the_end_and_keep_their_order():
 
 @pytest.mark.parametrize('out_type', OUT_TYPES[:4])
 @pytest.mark.parametrize('options', [
-    {}, dict(features=dict(gradient=True)), dict(features=WINDOW), dict(num_register_tokens=2, ffn_type='swiglu', qk_norm=True, pre_norm=True)])
+    {}, dict(features=dict(gradient=True)), dict(features=WINDOW),
+    dict(num_register_tokens=2, ffn_type='swiglu', qk_norm=True, pre_norm=True)])
 def test_every_parameter_gets_a_gradient(out_type: str, options: dict):
     model = make_model(out_type=out_type, **options).train()
     output, = model(draw_images())

@@ -120,7 +120,8 @@ def test_the_library_has_the_tokens_and_the_decode_that_are_measured(tmp_path: P
     for parameter in [*measured.content.parameters(), *measured.decode.parameters()]:
         torch.nn.init.normal_(parameter, std=0.1)
     backbone = DHTViT(
-        copy.deepcopy(measured.backbone.tokenizer), dict(embed_dims=DIMS, num_layers=DEPTH, num_heads=1), patch_size=PATCH, out_type='tokens',
+        copy.deepcopy(measured.backbone.tokenizer), dict(embed_dims=DIMS, num_layers=DEPTH, num_heads=1), patch_size=PATCH,
+        out_type='tokens',
         features=dict(pos_grid=grid, crop='window', window_size=8))
     missing, _ = backbone.load_state_dict(measured.backbone.state_dict(), strict=False)
     assert missing == ['embedding.form_embed.weight']

@@ -49,6 +49,9 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
       "unite_regions(Tensor labels, Tensor offsets, Tensor size, Tensor bbox, Tensor parent, Tensor merged_offsets, int total) "
       "-> (Tensor, Tensor, Tensor)");
   m.def("united_mean(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, int num_pixels) -> Tensor");
+  m.def(
+      "decode_pixels(Tensor table, Tensor? kernel, Tensor labels, Tensor offsets, Tensor means, Tensor size, Tensor boxes, Tensor colours, "
+      "Tensor steps, int side, int features, int centred, int top, int rows) -> Tensor");
   m.def("pool_cells(Tensor tokens, Tensor labels, Tensor offsets, int stride) -> Tensor");
   m.def("pool_cells_backward(Tensor grad, Tensor labels, Tensor offsets, int total_regions, int stride) -> Tensor");
 }
