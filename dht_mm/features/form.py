@@ -26,21 +26,20 @@ class FormFeatures(nn.Module):
         super().__init__()
         self.dims = patch_size**2 + 2 * in_channels + 5
 
-    def forward(self, image: Tensor, partition: Partition, windows: Windows, shift: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, partition: Partition, windows: Windows, mask: Tensor, shift: Tensor | None = None) -> Tensor:
         """``[R, dims]`` in the dtype of the images.
 
         Args:
             image: ``[B, C, H, W]`` float.
             partition: Its regions.
             windows: Their windows.
+            mask: ``[R, 1, q, q]``, which of the windows' pixels are the region's own.
             shift: ``[R, C]``, added to the mean colours; differentiable to it.
         """
         colour, deviation = self._colours(image, partition).chunk(2, 1)
         if shift is not None:
             colour = colour + shift
-        own = torch.arange(partition.total_regions, device=image.device)[:, None, None]
-        mask = (windows.owners(partition) == own).flatten(1)
-        return torch.cat([mask.to(image.dtype), colour, deviation, self._extent(partition, windows).to(image.dtype)], 1)
+        return torch.cat([mask.flatten(1), colour, deviation, self._extent(partition, windows).to(image.dtype)], 1)
 
     @staticmethod
     @torch.no_grad()

@@ -80,10 +80,11 @@ class RegionFeatures(nn.Module):
             rows = [self.pixels(image, partition, shift), self.position(image, partition)]
         else:
             windows = self.find_windows(partition) if windows is None else windows
-            rows = [windows.cut(windows.scaled(image)).flatten(1), self.position.at(windows.middle).to(image.dtype)]
+            pixels, mask = windows.cut(image, partition)
+            rows = [pixels.flatten(1), self.position.at(windows.middle).to(image.dtype)]
         if self.gradient is not None:
             rows.append(self.gradient(image, partition))
-        return rows if self.form is None else [*rows, self.form(image, partition, windows, shift)]
+        return rows if self.form is None else [*rows, self.form(image, partition, windows, mask, shift)]
 
 
 def _sides(window_size: float | Sequence[float]) -> tuple[float, float]:

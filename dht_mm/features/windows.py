@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dht_mm.ops import region_mean
+from dht_mm.ops import region_mean, region_pixels
 from dht_mm.structures import Partition
 
 NEAR = 0.5  # squared distance in pixels of a pixel from a point that lies within it
@@ -19,7 +19,6 @@ class Windows:
     Attributes:
         corner: ``[R, 2]`` int64, first row and column in the scaled image.
         centroid: ``[R, 2]`` float64, y and x of the region's mean pixel in the image as it is.
-        image: ``[R]`` int64, the image of each region.
         size: Height and width of the scaled images.
         scale: Its pixels a pixel of the image as it is, along y and x.
         patch_size: Side of a window in the scaled images.
@@ -27,29 +26,29 @@ class Windows:
 
     corner: Tensor
     centroid: Tensor
-    image: Tensor
     size: tuple[int, int]
     scale: tuple[float, float]
     patch_size: int
 
-    def cut(self, maps: Tensor) -> Tensor:
-        """Windows of ``[B, C, h, w]`` scaled images, ``[R, C, patch_size, patch_size]``."""
-        step = torch.arange(self.patch_size, device=maps.device)
-        y, x = (self.corner[:, axis, None] + step for axis in (0, 1))
-        channel = torch.arange(maps.shape[1], device=maps.device)
-        return maps[self.image[:, None, None, None], channel[:, None, None], y[:, None, :, None], x[:, None, None, :]]
+    def cut(self, images: Tensor, partition: Partition) -> tuple[Tensor, Tensor]:
+        """What lies in the windows.
 
-    def scaled(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` images at the size that windows are cut from: themselves where that is their own."""
-        if tuple(images.shape[2:]) == self.size:
-            return images
-        return F.interpolate(images, self.size, mode='bilinear', antialias=True, align_corners=False)
+        Args:
+            images: ``[B, C, H, W]`` float, as they are.
+            partition: Their regions.
 
-    def owners(self, partition: Partition) -> Tensor:
-        """``[R, patch_size, patch_size]`` int64: rows of the regions that the windows' pixels lie in."""
-        y, x = (((torch.arange(count, device=self.corner.device) + 0.5) * (length / count)).long()
-                for count, length in zip(self.size, partition.labels.shape[1:], strict=True))
-        return self.cut(partition.packed_labels[:, None, y[:, None], x])[:, 0]
+        Returns:
+            Pixels of the windows ``[R, C, patch_size, patch_size]``, and which of them are the region's own, 1 or 0, ``[R, 1, patch_size,
+            patch_size]``.
+        """
+        labels = partition.labels
+        if tuple(labels.shape[1:]) != self.size:
+            images = F.interpolate(images, self.size, mode='bilinear', antialias=True, align_corners=False)
+            y, x = (((torch.arange(count, device=labels.device) + 0.5) * (length / count)).long()
+                    for count, length in zip(self.size, labels.shape[1:], strict=True))
+            labels = labels[:, y[:, None], x]
+        bbox = torch.cat([self.corner, self.corner + (self.patch_size - 1)], 1).int()
+        return region_pixels(images, labels, partition.offsets, bbox, self.patch_size)  # as many points as pixels: these themselves
 
     @property
     def middle(self) -> Tensor:
@@ -82,7 +81,7 @@ def find_windows(partition: Partition, patch_size: int, window_size: tuple[float
     place = torch.stack([nearest // width, nearest % width], 1)
     centre = torch.where(inside[:, None], centroid, place.double()) + 0.5
     corner = [(centre[:, axis] * scale[axis] - patch_size / 2).round().long().clamp(0, size[axis] - patch_size) for axis in (0, 1)]
-    return Windows(torch.stack(corner, 1), centroid, partition.image_index, size, scale, patch_size)
+    return Windows(torch.stack(corner, 1), centroid, size, scale, patch_size)
 
 
 def _centres(partition: Partition) -> tuple[Tensor, Tensor, Tensor]:

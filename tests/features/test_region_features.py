@@ -36,10 +36,11 @@ def test_windows_have_pixels_position_texture_and_form():
     assert features.dims == dict(pixels=48, position=6, gradient=16, form=27) and gradient.any()
     assert [*features.dims.values()] == [group.shape[1] for group in rows]
     windows = features.find_windows(partition)
-    assert torch.equal(rows[0], windows.cut(windows.scaled(image)).flatten(1))
+    pixels, mask = windows.cut(image, partition)
+    assert torch.equal(rows[0], pixels.flatten(1))
     torch.testing.assert_close(rows[1].sum(1) * (features.position.scale / 32)**2, torch.ones(partition.total_regions))
     assert all(torch.equal(*pair) for pair in zip(rows[:3], features(image, partition, windows=windows), strict=False))
-    assert torch.equal(rows[3], features.form(image, partition, windows, torch.full_like(partition.color, 0.5)))
+    assert torch.equal(rows[3], features.form(image, partition, windows, mask, torch.full_like(partition.color, 0.5)))
     assert RegionFeatures(3, 4, 2).find_windows(partition) is None
 
 

@@ -21,17 +21,19 @@ def test_windows_of_patches_are_the_patches():
     partition = GridTokenizer(4)(images)
     windows = find_windows(partition, 4, (4, 4))
     boxes = torch.cat([partition.bbox[:, :2], partition.bbox[:, 2:] + 1], 1)
-    assert torch.equal(windows.boxes, boxes.float()) and windows.scaled(images) is images
+    assert torch.equal(windows.boxes, boxes.float())
     patches = images.unfold(2, 4, 4).unfold(3, 4, 4).movedim(1, 3).flatten(0, 2)
-    assert torch.equal(windows.cut(images), patches)
-    assert torch.equal(windows.owners(partition), torch.arange(30)[:, None, None].expand(30, 4, 4))
+    pixels, mask = windows.cut(images, partition)
+    assert torch.equal(pixels, patches) and torch.equal(mask, torch.ones(30, 1, 4, 4))
 
 
 def test_other_sizes_of_windows_scale_the_image():
     images = torch.randn(1, 3, 12, 24)
     windows = find_windows(GridTokenizer(6)(images), 4, (6, 6))
     assert windows.size == (8, 16) and torch.equal(windows.boxes[1], torch.tensor([0., 6, 6, 12]))
-    assert windows.scaled(images).shape == (1, 3, 8, 16)
+    pixels, mask = windows.cut(images, GridTokenizer(6)(images))
+    scaled = torch.nn.functional.interpolate(images, (8, 16), mode='bilinear', antialias=True)
+    assert torch.equal(pixels[5], scaled[0, :, 4:8, 4:8]) and mask.all()
     low, wide = find_windows(GridTokenizer(6)(images), 4, (3, 6)), find_windows(GridTokenizer(6)(images), 4, (6, 12))
     assert low.size == (16, 16) and wide.size == (8, 8)
 
@@ -48,8 +50,9 @@ def test_windows_stay_in_the_image():
         partition = from_labels(torch.zeros(shape, dtype=torch.int64).tolist())
         windows = find_windows(partition, 4, (4, 4))
         assert windows.size == tuple(max(4, side) for side in shape)
-        assert windows.cut(windows.scaled(torch.zeros(1, 3, *shape))).shape == (1, 3, 4, 4)
-        assert not windows.owners(partition).any()
+        pixels, mask = windows.cut(torch.ones(1, 3, *shape), partition)
+        torch.testing.assert_close(pixels, torch.ones(1, 3, 4, 4))
+        assert torch.equal(mask, torch.ones(1, 1, 4, 4))
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.floats(1, 9), st.floats(1, 9))
@@ -58,8 +61,13 @@ def test_windows_of_any_regions(seed: int, patch_size: int, height: float, width
     windows = find_windows(partition, patch_size, (height, width))
     ends = windows.corner + patch_size
     assert windows.corner.min() >= 0 and (ends[:, 0] <= windows.size[0]).all() and (ends[:, 1] <= windows.size[1]).all()
-    owners = windows.owners(partition)
-    assert torch.equal(partition.image_index[owners], partition.image_index[:, None, None].expand_as(owners))
+    pixels, mask = windows.cut(image, partition)
+    y, x = ((torch.arange(count) + 0.5) * (length / count) for count, length in zip(windows.size, partition.labels.shape[1:], strict=True))
+    scaled = partition.labels[:, y.long()[:, None], x.long()]
+    for row, (top, left) in enumerate(windows.corner.tolist()):
+        index = int(partition.image_index[row])
+        own = scaled[index, top:top + patch_size, left:left + patch_size] == row - partition.offsets[index]
+        assert torch.equal(mask[row, 0], own.float())
     for index in range(len(image)):
         alone = Partition.from_labels(partition.labels[index:index + 1], image[index:index + 1])
         assert torch.equal(find_windows(alone, patch_size, (height, width)).corner, windows.corner[partition.image_index == index])
@@ -70,7 +78,7 @@ def test_form_tells_own_pixels_colours_and_extent():
     image = torch.where(partition.labels == 1, 5.0, torch.tensor([[1., 3]]).repeat(4, 2))[:, None]
     windows = find_windows(partition, 2, (2, 2))
     form = FormFeatures(1, 2)
-    rows = form(image, partition, windows)
+    rows = form(image, partition, windows, windows.cut(image, partition)[1])
     assert rows.shape == (2, form.dims) and form.dims == 4 + 2 + 5
     assert rows[1].tolist() == [1, 1, 1, 1, 5, 0, 0, 0, 1, 0, 1]
     mask, colour, deviation, size = rows[0].split([4, 1, 1, 5])
@@ -85,8 +93,8 @@ def test_form_passes_the_shift_of_colours_on():
     image, partition = random_case()
     shift = torch.zeros_like(partition.color).requires_grad_()
     form, windows = FormFeatures(3, 3), find_windows(partition, 3, (3, 3))
-    rows = form(image, partition, windows, shift + 1)
-    plain = form(image, partition, windows)
+    mask = windows.cut(image, partition)[1]
+    rows, plain = form(image, partition, windows, mask, shift + 1), form(image, partition, windows, mask)
     torch.testing.assert_close(rows[:, 9:12], plain[:, 9:12] + 1)
     assert torch.equal(rows[:, 12:], plain[:, 12:])
     rows.sum().backward()
@@ -95,7 +103,10 @@ def test_form_passes_the_shift_of_colours_on():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_a_gpu_finds_the_same_windows():
-    _, partition = random_case(batch=4, height=97, width=131, seeds=60)
+    image, partition = random_case(batch=4, height=97, width=131, seeds=60)
     for size in ((16, 16), (7.5, 9.1)):
         windows, there = (find_windows(part, 14, size) for part in (partition, partition.to('cuda')))
         assert torch.equal(windows.corner, there.corner.cpu()) and torch.equal(windows.centroid, there.centroid.cpu())
+        (pixels, mask), found = windows.cut(image, partition), there.cut(image.cuda(), partition.to('cuda'))
+        torch.testing.assert_close(found[0].cpu(), pixels, atol=1e-5, rtol=1e-5)
+        assert torch.equal(found[1].cpu(), mask)

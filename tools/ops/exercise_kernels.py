@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dht_mm.embedding import RegionEmbedding
 from dht_mm.features import RegionFeatures
+from dht_mm.heads import PixelDecode
 from dht_mm.ops import pool_cells, region_pixels, use_backend
 from dht_mm.tokenizer import DHTTokenizer, mean_shift
 
@@ -33,7 +34,7 @@ def photograph_like(batch: int, channels: int, height: int, width: int) -> Tenso
 
 
 def exercise(images: Tensor, hidden_channels: int, budget: dict | None, norm_eval: bool) -> None:
-    """One training step from images to tokens and back, and to a feature map; then evaluation."""
+    """One training step from images to tokens and back, and to a feature map; then pixels decoded from tokens, and evaluation."""
     channels = images.shape[1]
     tokenizer = DHTTokenizer(channels, hidden_channels, compactness=0.01, token_budget=budget, norm_eval=norm_eval).to(images.device)
     features = RegionFeatures(channels, 8, 4, gradient=True).to(images.device)
@@ -42,7 +43,10 @@ def exercise(images: Tensor, hidden_channels: int, budget: dict | None, norm_eva
     tokens = embedding(features(images, partition, mean_shift(images, partition)), partition)
     cells = pool_cells(tokens[:partition.total_regions], partition.labels, partition.offsets, 4)
     (tokens.square().sum() + cells.square().sum()).backward()
+    decode = PixelDecode(16, 3, image_channels=channels, texture=norm_eval).to(images.device)
     with torch.no_grad():
+        regions = tokens[:partition.total_regions]
+        decode(regions[:, :3], regions, partition, images)
         tokenizer.eval()(images)
 
 
