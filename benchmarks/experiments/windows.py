@@ -106,7 +106,7 @@ def find_windows(partition: Partition, grid: tuple[int, int], patch: int, conten
     key = (distance * 16).long() * (height * width) + pixel
     key = key.new_full((partition.total_regions,), 2**62).scatter_reduce(0, packed, key, 'amin')
     nearest, within = key % (height * width), key // (height * width) <= 16 * 0.5
-    centre = torch.where(within[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)) + 0.5
+    centre = torch.where(within[:, None], centroid, torch.stack([nearest // width, nearest % width], 1)).double() + 0.5
     steps = STEPS.get(content, 0)
     pixels = (partition.bbox[:, 2:] - partition.bbox[:, :2] + 1).prod(1) if content == 'fit' else partition.size
     octaves = (pixels.clamp_min(1) * (grid[0] * grid[1] / (height * width))).log2() / 2

@@ -10,6 +10,7 @@ from dht_mm.ops import region_mean, region_pixels
 from dht_mm.structures import Partition
 
 NEAR = 0.5  # squared distance in pixels of a pixel from a point that lies within it
+UNITS, FAR = 16, 2**27  # squared distances are compared in such parts, so that rounding decides nothing, and up to so many
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def find_windows(partition: Partition, patch_size: int, window_size: tuple[float
     """Windows around the centroid of each region or, if no pixel of it is there, around the pixel nearest to it; moved into the image.
 
     Which pixel is nearest is found in float64 and single operations, so that it is the same on every device and in every batch; of
-    several the first is taken.
+    those whose squared distance differs by less than a sixteenth the first is taken.
 
     Args:
         partition: The regions.
@@ -88,12 +89,11 @@ def _centres(partition: Partition) -> tuple[Tensor, Tensor, Tensor]:
     """Each region's centroid ``[R, 2]``, its pixel nearest to that, in raster order, and whether the centroid lies within that pixel."""
     batch, height, width = partition.labels.shape
     packed, pixels = partition.packed_labels.flatten(), height * width
-    y, x = (torch.arange(length, dtype=torch.float64, device=packed.device) for length in (height, width))
+    y, x = (torch.arange(length, dtype=torch.float32, device=packed.device) for length in (height, width))
     place = torch.stack([y[:, None].expand(height, width), x.expand(height, width)])
-    centroid = region_mean(place.expand(batch, -1, -1, -1), partition.labels, partition.offsets, partition.size)
+    centroid = region_mean(place.expand(batch, -1, -1, -1), partition.labels, partition.offsets, partition.size).double()
     away = [(place[axis].flatten().repeat(batch) - centroid[:, axis].index_select(0, packed)).square() for axis in (0, 1)]
-    distance = away[0] + away[1]
-    least = distance.new_full((partition.total_regions,), torch.inf).scatter_reduce(0, packed, distance, 'amin')
-    pixel = torch.arange(pixels, device=packed.device).repeat(batch).masked_fill(distance > least.index_select(0, packed), pixels)
-    nearest = pixel.new_full((partition.total_regions,), pixels).scatter_reduce(0, packed, pixel, 'amin')
-    return centroid, nearest, least <= NEAR
+    distance = ((away[0] + away[1]) * UNITS).long().clamp(max=FAR)
+    pixel = torch.arange(pixels, device=packed.device).repeat(batch)
+    key = distance.new_full((partition.total_regions,), (FAR + 1) * pixels).scatter_reduce(0, packed, distance * pixels + pixel, 'amin')
+    return centroid, key % pixels, key // pixels <= NEAR * UNITS
