@@ -9,6 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
+from dht_mm.ops.checks import check_positive
 from dht_mm.registry import MODELS
 from dht_mm.structures import Partition, RegionTokens
 from dht_mm.structures.label_map import pixel_classes
@@ -19,6 +20,10 @@ from .pixel_decode import PixelDecode
 MAP_ONLY = ('channels', 'conv_cfg', 'norm_cfg', 'act_cfg', 'input_transform')
 
 
+Lattice = tuple[slice | Tensor, slice | Tensor]
+WHOLE: Lattice = (slice(None), slice(None))
+
+
 class TokenLogits(NamedTuple):
     """Class logits of the tokens of a batch.
 
@@ -26,18 +31,26 @@ class TokenLogits(NamedTuple):
         regions: ``[R, K]``, one row a region in the order of ``partition``.
         images: ``[B, K]``, those of the class tokens; None without an image loss.
         partition: Where the regions lie.
-        pixels: ``[B, K, H, W]``, those of a head that decodes pixels; None where a pixel has its region's.
+        pixels: ``[B, K, h, w]``, those of a head that decodes pixels; None where a pixel has its region's.
+        lattice: Rows and columns of these pixels in the image, slices or int64 tensors.
     """
 
     regions: Tensor
     images: Tensor | None
     partition: Partition
     pixels: Tensor | None = None
+    lattice: Lattice = WHOLE
 
 
 def mlp_block(dims: int) -> nn.Sequential:
     """The block of two linear layers ``dims -> 4 dims -> dims`` with a GELU between them."""
     return nn.Sequential(OrderedDict(fc1=nn.Linear(dims, 4 * dims), act=nn.GELU(), fc2=nn.Linear(4 * dims, dims)))
+
+
+def cut(maps: Tensor, lattice: Lattice) -> Tensor:
+    """``[..., H, W]`` to the rows and columns of a lattice, ``[..., h, w]``."""
+    rows, columns = lattice
+    return maps[..., rows, :][..., columns]
 
 
 def check_tokens(inputs: Any) -> None:
@@ -63,6 +76,8 @@ class TokenHead(BaseDecodeHead):
         concat_last: Number n of blocks whose tokens are concatenated: those of the backbone's ``out_indices`` up to ``in_index``
             (-1, the last). The classifier then reads n D dimensions.
         decode: Options of a :class:`PixelDecode`, ``dict()`` for its defaults; None paints each region with its logits.
+        loss_stride: With ``decode``, losses of pixels read every such row and column alone, from a random first one on: neighbouring
+            pixels say much the same, and the decode of all of them can take longer than the backbone.
         loss_decode: Config of the loss or losses of regions and pixels; None is :class:`RegionFocalLoss` at its defaults and, with
             ``decode``, the cross entropy of the pixels that are not ignored.
         loss_image: Config of the loss of the class token, such as ``dict(type='dht_mm.ImageBCELoss')``; None for no such loss.
@@ -78,7 +93,8 @@ class TokenHead(BaseDecodeHead):
     """
 
     def __init__(self, in_channels: int, num_classes: int, classifier: str = 'linear', concat_last: int = 1,
-                 decode: dict | None = None, loss_decode: dict | list[dict] | None = None, loss_image: dict | None = None,
+                 decode: dict | None = None, loss_stride: int = 1, loss_decode: dict | list[dict] | None = None,
+                 loss_image: dict | None = None,
                  dropout_ratio: float = 0.0, **kwargs: Any) -> None:
         if classifier not in ('linear', 'mlp'):
             raise ValueError(f"classifier must be 'linear' or 'mlp', got {classifier!r}")
@@ -89,6 +105,9 @@ class TokenHead(BaseDecodeHead):
         for name, value in dict(in_channels=in_channels, in_index=kwargs.get('in_index', -1)).items():
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f'{name} must be an integer, got {value!r}')
+        check_positive(loss_stride=loss_stride)
+        if decode is None and loss_stride > 1:
+            raise ValueError(f'loss_stride must be 1 without decode, got {loss_stride}')
         dims = concat_last * in_channels
         kwargs.setdefault('init_cfg', dict(type='TruncNormal', layer='Linear', std=0.02))
         if loss_decode is None:
@@ -96,7 +115,7 @@ class TokenHead(BaseDecodeHead):
             loss_decode = dict(type='dht_mm.RegionFocalLoss') if decode is None else by_pixel
         super().__init__(in_channels, dims, num_classes=num_classes, dropout_ratio=dropout_ratio,
                          loss_decode=loss_decode, **kwargs)
-        self.concat_last = concat_last
+        self.concat_last, self.loss_stride = concat_last, loss_stride
         self.mlp = mlp_block(dims) if classifier == 'mlp' else nn.Identity()
         self.dropout = nn.Dropout(dropout_ratio)  # the base class's convolution and dropout are made for maps
         self.conv_seg = nn.Linear(dims, self.out_channels)
@@ -122,7 +141,7 @@ class TokenHead(BaseDecodeHead):
         if self.decode is None:
             return inputs.partition.scatter(function(self.classify(inputs.tokens)))
         if torch.is_grad_enabled():
-            return function(self._logits(inputs).pixels)
+            return function(self._logits(inputs, WHOLE).pixels)
         tokens = self._features(inputs.tokens)
         bands = self.decode.bands(self.conv_seg(tokens), tokens, inputs.partition, self._images(inputs), inputs.boxes)
         return _stacked((function(band) for band in bands), inputs.partition.labels.shape[1])
@@ -149,13 +168,23 @@ class TokenHead(BaseDecodeHead):
                              f"the {len(tokens)} of the backbone's out_indices")
         return self.dropout(self.mlp(torch.cat(chosen, 1)))
 
-    def _logits(self, inputs: RegionTokens) -> TokenLogits:
-        """Logits of regions and, where they are decoded, pixels."""
+    def _logits(self, inputs: RegionTokens, lattice: Lattice) -> TokenLogits:
+        """Logits of regions and, where they are decoded, the pixels of some rows and columns."""
         tokens = self._features(inputs.tokens)
         regions, pixels = self.conv_seg(tokens), None
         if self.decode is not None:
-            pixels = self.decode(regions, tokens, inputs.partition, self._images(inputs), inputs.boxes)
-        return TokenLogits(regions, None, inputs.partition, pixels)
+            pixels = self.decode(regions, tokens, inputs.partition, self._images(inputs), inputs.boxes, *lattice)
+        return TokenLogits(regions, None, inputs.partition, pixels, lattice)
+
+    def _random_lattice(self, partition: Partition) -> Lattice:
+        """Every ``loss_stride``-th row and column; all of them are met as often."""
+        if self.loss_stride == 1:
+            return WHOLE
+        device, (height, width) = partition.labels.device, partition.labels.shape[1:]
+        strides = (min(self.loss_stride, height), min(self.loss_stride, width))
+        rows, columns = (torch.arange(0, length - stride + 1, stride, device=device) + torch.randint(stride, (1,), device=device)
+                         for length, stride in zip((height, width), strides, strict=True))
+        return rows, columns
 
     @staticmethod
     def _images(inputs: RegionTokens) -> Tensor:
@@ -171,7 +200,8 @@ class TokenHead(BaseDecodeHead):
             if not inputs.cls_tokens:
                 raise ValueError('loss_image needs a class token, but the backbone has none: set loss_image=None')
             images = self.classify(inputs.cls_tokens)
-        return self.loss_by_feat(self._logits(inputs)._replace(images=images), batch_data_samples)
+        logits = self._logits(inputs, self._random_lattice(inputs.partition))
+        return self.loss_by_feat(logits._replace(images=images), batch_data_samples)
 
     def loss_by_feat(self, seg_logits: TokenLogits, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses and accuracy of the logits of a batch.
@@ -186,14 +216,14 @@ class TokenHead(BaseDecodeHead):
         Raises:
             ValueError: A label map is of another size than the image, or has a label out of range.
         """
-        regions, images, partition, pixels = seg_logits
+        regions, images, partition, pixels, lattice = seg_logits
         labels = self._labels(batch_data_samples, partition)
         losses = self._decode_losses(seg_logits, labels)
         if images is not None and self.loss_image is not None:
             name = self.loss_image.loss_name
             losses[name] = losses.get(name, 0) + self.loss_image(images, labels, ignore_index=self.ignore_index)
         predicted = self._predicted(regions)[partition.packed_labels] if pixels is None else self._predicted(pixels)
-        losses['acc_seg'] = self._accuracy(predicted, labels)
+        losses['acc_seg'] = self._accuracy(predicted, cut(labels, lattice))
         return losses
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
@@ -201,11 +231,12 @@ class TokenHead(BaseDecodeHead):
         return seg_logits
 
     def _decode_losses(self, seg_logits: TokenLogits, labels: Tensor) -> dict[str, Tensor]:
-        regions, _, partition, pixels = seg_logits
+        regions, _, partition, pixels, lattice = seg_logits
         by_region, by_pixel = self._split_losses()
         values = [(loss, loss(regions, labels, partition, ignore_index=self.ignore_index)) for loss in by_region]
         if by_pixel:
             pixel_classes(labels, self.num_classes, self.ignore_index)  # these losses do not check the range themselves
+            labels = cut(labels, lattice)
             pixels = partition.scatter(regions) if pixels is None else pixels
             weight = self.sampler.sample(pixels, labels[:, None]) if self.sampler is not None else None
             values += [(loss, loss(pixels, labels, weight=weight, ignore_index=self.ignore_index)) for loss in by_pixel]

@@ -268,6 +268,49 @@ def test_losses_of_pixels_read_decoded_logits_and_train_all_parts(features, imag
         assert torch.allclose(losses['acc_seg'], accuracy(pixels, labels, ignore_index=255))
 
 
+@pytest.mark.parametrize('stride', [2, 3])
+def test_losses_of_pixels_read_a_random_lattice(features, images, labels, stride):
+    head, inputs = decoded(features, images, loss_stride=stride)
+    pixels, (height, width) = head(inputs), (length // stride * stride for length in labels.shape[1:])
+
+    def loss_from(top: int, left: int) -> float:
+        places = slice(top, height, stride), slice(left, width, stride)
+        return nn.functional.cross_entropy(pixels[(..., *places)], labels[(..., *places)], ignore_index=255).item()
+    expected = {(top, left): loss_from(top, left) for top in range(stride) for left in range(stride)}
+    seen = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        losses = head.loss(inputs, samples_of(labels))
+        near = [place for place, value in expected.items() if abs(value - losses['loss_ce'].item()) < 1e-5]
+        assert near and 0 <= losses['acc_seg'] <= 100
+        seen.update(near)
+    assert len(seen) > stride
+    assert torch.equal(head(inputs), pixels)  # predictions are of all pixels
+
+
+def test_a_lattice_has_a_pixel_of_the_smallest_image(features, images, labels):
+    head, inputs = decoded(features, images, loss_stride=1000)
+    losses = head.loss(inputs, samples_of(labels.zero_()))
+    assert losses['loss_ce'].isfinite() and losses['loss_ce'] > 0
+
+
+def test_a_lattice_needs_a_decode():
+    with pytest.raises(ValueError, match='loss_stride must be 1 without decode, got 2'):
+        make_head(loss_stride=2)
+    with pytest.raises(ValueError, match='loss_stride must be a positive integer, got 0'):
+        make_head(**DECODE, loss_stride=0)
+
+
+def test_losses_of_regions_do_not_see_the_lattice(features, images, labels):
+    settings = dict(loss_decode=[dict(type='CrossEntropyLoss'), dict(type='dht_mm.RegionFocalLoss')])
+    losses = []
+    for stride in (1, 3):
+        torch.manual_seed(0)
+        head, inputs = decoded(features, images, loss_stride=stride, **settings)
+        losses.append(head.loss(inputs, samples_of(labels)))
+    assert torch.equal(*(loss['loss_focal'] for loss in losses)) and not torch.equal(*(loss['loss_ce'] for loss in losses))
+
+
 def test_initialisation_leaves_the_start_of_the_decode():
     head = make_head(**DECODE, classifier='mlp')
     head.init_weights()
