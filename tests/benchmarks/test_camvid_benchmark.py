@@ -80,6 +80,24 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
     assert [round(row['tokens']) for row in rows[:3]] == [154] * 3
 
 
+def test_a_drive_is_held_out(tmp_path: Path, modules: None, monkeypatch: pytest.MonkeyPatch):
+    from argparse import Namespace
+
+    import camvid
+    from packing import load_images
+
+    pack(tmp_path)
+    options = dict(data=tmp_path / 'data.npz', vit=tmp_path / 'vit.npz', device='cpu', train_images=None, test_images=None)
+    images, labels = load_images(options['data'], 'train', 'cpu')
+    monkeypatch.setattr(camvid, 'DRIVE', slice(1, 2))
+    runner = camvid.Runner(Namespace(**options, eval_split='drive'))
+    for found, expected in zip((*runner.train, *runner.test), (images[[0, 2]], labels[[0, 2]], images[1:2], labels[1:2]), strict=True):
+        assert torch.equal(found, expected)
+    monkeypatch.setattr(camvid, 'DRIVE', slice(1, 9))
+    with pytest.raises(SystemExit, match='--eval-split drive, but has 3'):
+        camvid.Runner(Namespace(**options, eval_split='drive'))
+
+
 def test_unknown_variant_is_named(modules: None):
     from variants import parse_variant
 
