@@ -9,17 +9,20 @@ nearest neighbours on class tokens, with cosine similarity, both on val; --json 
 """
 
 import argparse
+import io
 import sys
 import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'experiments'))
-from archive import read_images  # noqa: E402
 from augmentation import augment, normalise  # noqa: E402
 from partitions import build_tokenizer  # noqa: E402
 from pool import add_options, autocast, run_all, wait  # noqa: E402
@@ -60,12 +63,14 @@ def parse_args() -> argparse.Namespace:
 
 def load_split(archive: Path, split: str, device: str) -> tuple[Tensor, Tensor]:
     """``[N, 3, H, W]`` uint8 images and ``[N]`` int64 classes, in the order of their names."""
-    names, images = read_images(archive, lambda name: f'/{split}/' in name and name.lower().endswith('.jpeg'))
-    if images is None:
-        raise SystemExit(f'--data must have FOLDER/{split}/CLASS/*.JPEG, but {archive} has none')
+    with zipfile.ZipFile(archive) as files, ThreadPoolExecutor() as pool:
+        names = sorted(name for name in files.namelist() if f'/{split}/' in name and name.lower().endswith('.jpeg'))
+        if not names:
+            raise SystemExit(f'--data must have FOLDER/{split}/CLASS/*.JPEG, but {archive} has none')
+        pixels = list(pool.map(lambda data: np.asarray(Image.open(io.BytesIO(data)).convert('RGB')), map(files.read, names)))
     classes = sorted({Path(name).parent.name for name in names})
     labels = torch.tensor([classes.index(Path(name).parent.name) for name in names])
-    return images.to(device).contiguous(), labels.to(device)
+    return torch.from_numpy(np.stack(pixels)).to(device).movedim(-1, 1).contiguous(), labels.to(device)
 
 
 class Classifier(RegionViT):

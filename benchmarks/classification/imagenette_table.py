@@ -43,8 +43,8 @@ def runs_of(rows: list[dict]) -> tuple[list[str], dict[str, list[list[float]]]]:
         SystemExit: A variant and a seed come twice, or the curves have other points.
     """
     tasks, epochs = [(row['variant'], row['seed']) for row in rows], {tuple(point[0] for point in row['curve']) for row in rows}
-    if len(set(tasks)) < len(tasks):
-        raise SystemExit(f'files must have each variant and seed once, but {max(tasks, key=tasks.count)} comes again')
+    if again := [task for task in tasks if tasks.count(task) > 1]:
+        raise SystemExit(f'files must have each variant and seed once, but {max(again)} comes again')
     if len(epochs) != 1:
         raise SystemExit(f'files must have the same points of the curve in every run, but have {sorted(epochs)}')
     runs: dict[str, list[list[float]]] = {}

@@ -1,12 +1,8 @@
 """AdamW with rates that fall from layer to layer, and how the rate goes over the steps."""
 
-import argparse
 import math
-from collections.abc import Callable, Iterator
 
 import torch
-from pool import autocast
-from region_vit import RegionViT
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -44,28 +40,6 @@ def set_rate(optimizer: Optimizer, step: int, steps: int, warmup_share: float) -
     share = min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
     for group in optimizer.param_groups:
         group['lr'] = group['full_lr'] * share
-
-
-def descend(model: RegionViT, loss_of: Callable[[Tensor], Tensor], optimizer: Optimizer, batches: Tensor, warmup_share: float,
-            args: argparse.Namespace) -> Iterator[Tensor]:
-    """Take a step for each of the batches; the loss of each, when its step has been launched.
-
-    Args:
-        model: The model, which may be replayed from CUDA graphs.
-        loss_of: A batch to its loss, on the device alone.
-        optimizer: Of the model.
-        batches: ``[steps, batch]``, what ``loss_of`` gets.
-        warmup_share: See :func:`set_rate`.
-        args: The precision.
-    """
-    for step, batch in enumerate(batches):
-        set_rate(optimizer, step, len(batches), warmup_share)
-        with autocast(args):
-            loss = model.replay(loss_of, batch)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        yield loss.detach()
 
 
 def shuffled(images: int, steps: int, batch: int, device: torch.device) -> Tensor:

@@ -51,8 +51,8 @@ class RegionViT(nn.Module):
         self.variant, self.grid, self.backbone = variant, grid, backbone
         self.graphs = CUDAGraphs() if graphs and variant.partition != 'soft' else None
         depth = len(backbone.encoder.blocks)
-        quarters = tuple(-(-depth * part // 4) - 1 for part in (1, 2, 3, 4))  # the last block of each
-        self.layers = quarters if 'upernet' in variant.decodes else quarters[-1:]
+        parts = (1, 2, 3, 4) if 'upernet' in variant.decodes else (4,)
+        self.layers = tuple(-(-depth * part // 4) - 1 for part in parts)
         backbone.tokenizer.requires_grad_(variant.end_to_end)
         self.content = Content(variant, grid, backbone.patch_size, backbone.embed_dims, from_zero)
 

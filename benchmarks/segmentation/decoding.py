@@ -1,7 +1,5 @@
 """From the tokens of regions to the logits of pixels, without a decoder network."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from region_vit import Scene
@@ -9,24 +7,8 @@ from torch import Tensor, nn
 from variants import Variant
 
 from dht_mm.heads import PixelDecode
+from dht_mm.heads.lattice import Lattice
 from dht_mm.heads.pixel_decode import SPEED
-
-
-class Lattice(NamedTuple):
-    """The pixels to compute: some rows and columns, by default all."""
-
-    rows: Tensor | slice = slice(None)
-    columns: Tensor | slice = slice(None)
-
-    @classmethod
-    def random(cls, height: int, width: int, stride: int, device: torch.device) -> 'Lattice':
-        """Every ``stride``-th row and column from a random first one on, drawn on the device."""
-        return cls(*(torch.arange(0, length - stride + 1, stride, device=device) + torch.randint(stride, (1,), device=device)
-                     for length in (height, width)))
-
-    def cut(self, maps: Tensor) -> Tensor:
-        """``[..., H, W]`` to ``[..., h, w]``."""
-        return maps[..., self.rows, :][..., self.columns]
 
 
 class Decode(nn.Module):

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from decoding import Decode, Lattice
+from decoding import Decode
 from partitions import build_tokenizer
 from region_vit import RegionViT
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from variants import Variant
 
 from dht_mm.backbones import DHTViT
 from dht_mm.converters import convert_vit
+from dht_mm.heads.lattice import Lattice
 from dht_mm.structures import Partition
 from dht_mm.tokenizer import DHTTokenizer
 from dht_mm.tokenizer.checkpoint import load_tokenizer

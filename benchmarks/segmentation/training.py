@@ -7,12 +7,13 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from augmentation import augment
-from decoding import Lattice
 from packing import IGNORED
-from pool import wait
-from recipe import build_optimizer, descend, shuffled
-from segmenter import ALL_PIXELS, Segmenter
+from pool import autocast, wait
+from recipe import build_optimizer, set_rate, shuffled
+from segmenter import Segmenter
 from torch import Tensor
+
+from dht_mm.heads.lattice import Lattice
 
 CROP_RATIO = (0.8, 1.2)
 WARMUP_SHARE = 0.05
@@ -39,15 +40,20 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
     model.train()
     optimizer = build_optimizer(model, args.lr, args.layer_decay, args.weight_decay, args.new_lr, args.decode_lr)
     steps = max(1, args.epochs * len(images) // args.batch)
-    batches = shuffled(len(images), steps, args.batch, images.device)
     untimed, losses = min(UNTIMED_STEPS, steps - 1), []
+    run = partial(_loss, model, images, labels, args)
     if images.is_cuda:
         torch.cuda.reset_peak_memory_stats()
-    start = wait(args)
-    for loss in descend(model, partial(_loss, model, images, labels, args), optimizer, batches, WARMUP_SHARE, args):
-        losses.append(loss)
-        if len(losses) == untimed:
+    for step, chosen in enumerate(shuffled(len(images), steps, args.batch, images.device)):
+        if step == untimed:
             start = wait(args)
+        set_rate(optimizer, step, steps, WARMUP_SHARE)
+        with autocast(args):
+            loss = model.replay(run, chosen)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.detach())
     milliseconds = 1e3 * (wait(args) - start) / (steps - untimed)
     memory = torch.cuda.max_memory_allocated() / 2**30 if images.is_cuda else None
     loss = torch.stack(losses[-max(1, steps // 10):]).mean().item()
@@ -60,7 +66,7 @@ def _loss(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
     """The loss of some images ``[B]`` of a data set, newly augmented. It runs on the device alone, so that a CUDA graph can hold it."""
     pixels, classes = augment(images[chosen], labels[chosen], (args.crop, 1.0), CROP_RATIO, args.colour)
     stride = 1 if model.variant.partition == 'plain' else args.stride
-    lattice = Lattice.random(*classes.shape[1:], stride, classes.device) if stride > 1 else ALL_PIXELS
+    lattice = Lattice.random(*classes.shape[1:], stride, classes.device)
     logits, partition = model(pixels, lattice)
     loss = F.cross_entropy(logits, lattice.cut(classes), ignore_index=IGNORED)
     return loss if partition is None else loss.masked_fill(partition.num_regions[0] < 0, torch.nan)  # regions that had no room

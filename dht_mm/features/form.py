@@ -54,9 +54,10 @@ class FormFeatures(nn.Module):
     def _extent(partition: Partition, windows: Windows) -> Tensor:
         """``[R, 5]`` float64: log size, and along each axis offset and side, in windows."""
         height, width = (windows.patch_size / scale for scale in windows.scale)  # of a window, in pixels
+        middle = windows.middle
         extent = [(partition.size.clamp_min(1).double() / (height * width)).log()]
         for axis, side in enumerate((height, width)):
-            middle = windows.middle[:, axis] * partition.labels.shape[1 + axis]
+            place = middle[:, axis] * partition.labels.shape[1 + axis]
             length = partition.bbox[:, 2 + axis] + 1 - partition.bbox[:, axis]
-            extent += [(windows.centroid[:, axis] + 0.5 - middle) / side, length / side]
+            extent += [(windows.centroid[:, axis] + 0.5 - place) / side, length / side]
         return torch.stack(extent, 1)

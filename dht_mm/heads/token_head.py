@@ -14,14 +14,11 @@ from dht_mm.registry import MODELS
 from dht_mm.structures import Partition, RegionTokens
 from dht_mm.structures.label_map import pixel_classes
 
+from .lattice import Lattice
 from .pixel_decode import PixelDecode
 
 # Arguments of BaseDecodeHead that configure convolutions over feature maps or choose among them.
 MAP_ONLY = ('channels', 'conv_cfg', 'norm_cfg', 'act_cfg', 'input_transform')
-
-
-Lattice = tuple[slice | Tensor, slice | Tensor]
-WHOLE: Lattice = (slice(None), slice(None))
 
 
 class TokenLogits(NamedTuple):
@@ -32,25 +29,19 @@ class TokenLogits(NamedTuple):
         images: ``[B, K]``, those of the class tokens; None without an image loss.
         partition: Where the regions lie.
         pixels: ``[B, K, h, w]``, those of a head that decodes pixels; None where a pixel has its region's.
-        lattice: Rows and columns of these pixels in the image, slices or int64 tensors.
+        lattice: Which of the image's pixels these are.
     """
 
     regions: Tensor
     images: Tensor | None
     partition: Partition
     pixels: Tensor | None = None
-    lattice: Lattice = WHOLE
+    lattice: Lattice = Lattice()
 
 
 def mlp_block(dims: int) -> nn.Sequential:
     """The block of two linear layers ``dims -> 4 dims -> dims`` with a GELU between them."""
     return nn.Sequential(OrderedDict(fc1=nn.Linear(dims, 4 * dims), act=nn.GELU(), fc2=nn.Linear(4 * dims, dims)))
-
-
-def cut(maps: Tensor, lattice: Lattice) -> Tensor:
-    """``[..., H, W]`` to the rows and columns of a lattice, ``[..., h, w]``."""
-    rows, columns = lattice
-    return maps[..., rows, :][..., columns]
 
 
 def check_tokens(inputs: Any) -> None:
@@ -94,8 +85,7 @@ class TokenHead(BaseDecodeHead):
 
     def __init__(self, in_channels: int, num_classes: int, classifier: str = 'linear', concat_last: int = 1,
                  decode: dict | None = None, loss_stride: int = 1, loss_decode: dict | list[dict] | None = None,
-                 loss_image: dict | None = None,
-                 dropout_ratio: float = 0.0, **kwargs: Any) -> None:
+                 loss_image: dict | None = None, dropout_ratio: float = 0.0, **kwargs: Any) -> None:
         if classifier not in ('linear', 'mlp'):
             raise ValueError(f"classifier must be 'linear' or 'mlp', got {classifier!r}")
         if not isinstance(concat_last, int) or concat_last < 1:
@@ -141,7 +131,7 @@ class TokenHead(BaseDecodeHead):
         if self.decode is None:
             return inputs.partition.scatter(function(self.classify(inputs.tokens)))
         if torch.is_grad_enabled():
-            return function(self._logits(inputs, WHOLE).pixels)
+            return function(self._logits(inputs, Lattice()).pixels)
         tokens = self._features(inputs.tokens)
         bands = self.decode.bands(self.conv_seg(tokens), tokens, inputs.partition, self._images(inputs), inputs.boxes)
         return _stacked((function(band) for band in bands), inputs.partition.labels.shape[1])
@@ -176,16 +166,6 @@ class TokenHead(BaseDecodeHead):
             pixels = self.decode(regions, tokens, inputs.partition, self._images(inputs), inputs.boxes, *lattice)
         return TokenLogits(regions, None, inputs.partition, pixels, lattice)
 
-    def _random_lattice(self, partition: Partition) -> Lattice:
-        """Every ``loss_stride``-th row and column; all of them are met as often."""
-        if self.loss_stride == 1:
-            return WHOLE
-        device, (height, width) = partition.labels.device, partition.labels.shape[1:]
-        strides = (min(self.loss_stride, height), min(self.loss_stride, width))
-        rows, columns = (torch.arange(0, length - stride + 1, stride, device=device) + torch.randint(stride, (1,), device=device)
-                         for length, stride in zip((height, width), strides, strict=True))
-        return rows, columns
-
     @staticmethod
     def _images(inputs: RegionTokens) -> Tensor:
         if inputs.images is None:
@@ -200,7 +180,8 @@ class TokenHead(BaseDecodeHead):
             if not inputs.cls_tokens:
                 raise ValueError('loss_image needs a class token, but the backbone has none: set loss_image=None')
             images = self.classify(inputs.cls_tokens)
-        logits = self._logits(inputs, self._random_lattice(inputs.partition))
+        labels = inputs.partition.labels
+        logits = self._logits(inputs, Lattice.random(*labels.shape[1:], self.loss_stride, labels.device))
         return self.loss_by_feat(logits._replace(images=images), batch_data_samples)
 
     def loss_by_feat(self, seg_logits: TokenLogits, batch_data_samples: SampleList) -> dict[str, Tensor]:
@@ -223,7 +204,7 @@ class TokenHead(BaseDecodeHead):
             name = self.loss_image.loss_name
             losses[name] = losses.get(name, 0) + self.loss_image(images, labels, ignore_index=self.ignore_index)
         predicted = self._predicted(regions)[partition.packed_labels] if pixels is None else self._predicted(pixels)
-        losses['acc_seg'] = self._accuracy(predicted, cut(labels, lattice))
+        losses['acc_seg'] = self._accuracy(predicted, lattice.cut(labels))
         return losses
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
@@ -236,7 +217,7 @@ class TokenHead(BaseDecodeHead):
         values = [(loss, loss(regions, labels, partition, ignore_index=self.ignore_index)) for loss in by_region]
         if by_pixel:
             pixel_classes(labels, self.num_classes, self.ignore_index)  # these losses do not check the range themselves
-            labels = cut(labels, lattice)
+            labels = lattice.cut(labels)
             pixels = partition.scatter(regions) if pixels is None else pixels
             weight = self.sampler.sample(pixels, labels[:, None]) if self.sampler is not None else None
             values += [(loss, loss(pixels, labels, weight=weight, ignore_index=self.ignore_index)) for loss in by_pixel]

@@ -32,8 +32,6 @@ inline Crop crop_of(const Tensor& labels, const Tensor& offsets, const Tensor& b
   return {regions, data<Box>(bbox), static_cast<int32_t>(channels), static_cast<int32_t>(points)};
 }
 
-DHT_HD int32_t clamp(int32_t x, int32_t low, int32_t high) { return larger(low, smaller(x, high)); }
-
 DHT_HD Axis axis_of(int32_t low, int32_t high, int32_t length, int32_t points) {
   low = clamp(low, 0, length - 1);
   return {low, clamp(high, low, length - 1) - low, points, larger(points - 1, 1)};

@@ -36,15 +36,14 @@ struct DecodeTaps {
 DHT_HD float larger(float a, float b) { return a > b ? a : b; }
 DHT_HD float smaller(float a, float b) { return a < b ? a : b; }
 
-DHT_HD int32_t within(int32_t x, int32_t length) { return larger(0, smaller(x, length - 1)); }
-
 // Regions of a pixel and of the points around it; beyond the border those at the border.
 DHT_HD void find_mixed(const Decode& decode, int32_t image, int32_t y, int32_t x, int64_t* region) {
   const Regions& regions = decode.regions;
   const int32_t* labels = regions.labels + image * regions.num_pixels;
   for (int32_t t = 0; t < decode.mixed; ++t) {
     const int32_t* step = decode.steps + (int64_t(image) * decode.mixed + t) * 2;
-    const int64_t pixel = int64_t(within(y + step[0], regions.height)) * regions.width + within(x + step[1], regions.width);
+    const int32_t down = clamp(y + step[0], 0, regions.height - 1), right = clamp(x + step[1], 0, regions.width - 1);
+    const int64_t pixel = int64_t(down) * regions.width + right;
     region[t] = regions.offsets[image] + labels[pixel];
   }
 }

@@ -13,6 +13,7 @@ struct Box {
 
 DHT_HD int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 DHT_HD int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+DHT_HD int32_t clamp(int32_t x, int32_t low, int32_t high) { return larger(low, smaller(x, high)); }
 
 DHT_HD Box unite(const Box& a, const Box& b) {
   return {smaller(a.ymin, b.ymin), smaller(a.xmin, b.xmin), larger(a.ymax, b.ymax), larger(a.xmax, b.xmax)};
