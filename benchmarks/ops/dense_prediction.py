@@ -12,9 +12,11 @@ from common import build_tokenizer, median_ms, parser, peak_bytes, photographs
 from torch import Tensor
 
 from dht_mm.heads import PixelDecode, average_over_regions
+from dht_mm.heads.pixel_decode import BLUR, WIDE
 from dht_mm.losses import RegionCrossEntropyLoss
 from dht_mm.necks import TokenToPixel
 from dht_mm.ops.reference.decode_pixels import decode_pixels as decode_plainly
+from dht_mm.ops.reference.surroundings import surroundings as describe_plainly
 from dht_mm.structures import Partition, RegionTokens
 
 DIMS, CLASSES, FEW_CLASSES, BAND = 384, 150, 19, 64
@@ -54,12 +56,13 @@ def decode_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor
     """The logits of pixels from the tokens around them, in bands, and the same sums in plain tensor operations."""
     decode = PixelDecode(DIMS, FEW_CLASSES, texture=True).to(device).requires_grad_(False)
     regions, images = partition.total_regions, torch.randn(len(partition), 3, *partition.labels.shape[1:], device=device)
+    y, x = (torch.arange(length, device=device) for length in images.shape[2:])
     rows = torch.randn(regions, FEW_CLASSES, device=device), torch.randn(regions, DIMS, device=device), partition, images
 
     def plainly() -> Tensor:
-        table, kernel, scene = decode.ingredients(*rows)
-        for top in range(0, images.shape[2], BAND):
-            decode_plainly(table, kernel, scene, slice(top, top + BAND), slice(None))
+        ingredients, colours = decode.ingredients(*rows), describe_plainly(images, y, x, BLUR, WIDE)
+        for band in y.split(BAND):
+            decode_plainly(*ingredients, colours[:, :, band], band, x)
 
     return lambda: [*decode.bands(*rows)], plainly
 

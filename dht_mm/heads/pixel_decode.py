@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dht_mm.ops import PixelScene, decode_pixels, region_mean
+from dht_mm.ops import PixelScene, decode_pixels, region_mean, surroundings
 from dht_mm.structures import Partition
 
 RING = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7))  # y and x, the pixel itself first
@@ -91,7 +91,8 @@ class PixelDecode(nn.Module):
         Raises:
             ValueError: ``images`` are not of the partition's batch and size, or of another number of channels.
         """
-        return decode_pixels(*self.ingredients(logits, tokens, partition, images, boxes), rows, columns)
+        ingredients = self.ingredients(logits, tokens, partition, images, boxes)
+        return decode_pixels(*ingredients, self._colours(images, rows, columns), rows, columns)
 
     def bands(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor,
               boxes: Tensor | None = None) -> Iterator[Tensor]:
@@ -100,7 +101,8 @@ class PixelDecode(nn.Module):
         ingredients = self.ingredients(logits, tokens, partition, images, boxes)
         step = max(1, PIXELS_AT_ONCE // (batch * width))
         for top in range(0, height, step):
-            yield decode_pixels(*ingredients, slice(top, top + step))
+            rows = slice(top, top + step)
+            yield decode_pixels(*ingredients, self._colours(images, rows), rows)
 
     def ingredients(self, logits: Tensor, tokens: Tensor, partition: Partition, images: Tensor,
                     boxes: Tensor | None = None) -> tuple[Tensor, Tensor | None, PixelScene]:
@@ -131,32 +133,16 @@ class PixelDecode(nn.Module):
         batch, height, width = partition.labels.shape
         if tuple(images.shape) != (batch, self.channels, height, width):
             raise ValueError(f'images must be of shape {(batch, self.channels, height, width)}, got {tuple(images.shape)}')
-        images = images.float()
-        places = torch.stack(torch.meshgrid(_count(height, images), _count(width, images), indexing='ij')).expand(batch, -1, -1, -1)
-        means = region_mean(torch.cat([places, images], 1), partition.labels, partition.offsets, partition.size)
+        axes = (torch.arange(length, dtype=torch.float32, device=images.device) for length in (height, width))
+        places = torch.stack(torch.meshgrid(*axes, indexing='ij')).expand(batch, -1, -1, -1)
+        means = region_mean(torch.cat([places, images.float()], 1), partition.labels, partition.offsets, partition.size)
         if boxes is None:
             boxes = torch.cat([partition.bbox[:, :2], partition.bbox[:, 2:] + 1], 1).float()
         reach = REACH * (height * width / partition.num_regions.clamp_min(1).double()).sqrt()
         steps = (reach[:, None, None] * self.ring.double()).round().int()
-        return PixelScene(partition.labels, partition.offsets, means, partition.size.clamp_min(1), boxes, self._colours(images), steps,
-                          self.means * self.channels, self.side)
+        return PixelScene(partition.labels, partition.offsets, means, partition.size.clamp_min(1), boxes, steps, self.means * self.channels,
+                          self.side)
 
-    def _colours(self, images: Tensor) -> Tensor:
-        """``[B, F, H, W]``: the colours of a pixel and of its surroundings."""
-        near = _around(images, BLUR)
-        if not self.texture:
-            return torch.cat([images, near], 1)
-        wide, squares = _around(images, WIDE), images.square()
-        deviations = [(_around(squares, side) - mean.square()).clamp_min(0).sqrt() for side, mean in ((BLUR, near), (WIDE, wide))]
-        return torch.cat([images, near, wide, *deviations], 1)
-
-
-def _around(images: Tensor, side: int) -> Tensor:
-    """Means over squares of a side, what lies beyond the border left out: the means of rows of means of columns."""
-    columns = F.avg_pool2d(images, (side, 1), stride=1, padding=(side // 2, 0), count_include_pad=False)
-    return F.avg_pool2d(columns, (1, side), stride=1, padding=(0, side // 2), count_include_pad=False)
-
-
-def _count(length: int, like: Tensor) -> Tensor:
-    """0, 1, ... in the dtype and on the device of ``like``."""
-    return torch.arange(length, dtype=like.dtype, device=like.device)
+    def _colours(self, images: Tensor, rows: slice | Tensor, columns: slice | Tensor = ALL) -> Tensor:
+        """``[B, F, h, w]``: the colours of pixels and of their surroundings."""
+        return surroundings(images.float(), BLUR, WIDE if self.texture else None, rows, columns)

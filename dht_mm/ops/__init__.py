@@ -24,13 +24,14 @@ from .reference.projection import extend_to_multiple_of_4
 from .region_mean import region_mean
 from .region_pixels import region_pixels
 from .soft_merge import soft_merge
+from .surroundings import surroundings
 from .unite_regions import unite_regions, united_mean
 
 __all__ = [
     'Hierarchy', 'PixelScene', 'backend_info', 'build_fixed_hierarchy', 'build_hierarchy', 'channel_moments', 'check_options',
     'coarse_features', 'cut_regions', 'decode_pixels', 'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4',
     'finer_cut', 'fold_norm', 'gradient_histogram', 'hard_merge', 'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells',
-    'position_histogram', 'project', 'region_mean', 'region_pixels', 'soft_merge', 'tree_mean', 'unite_regions', 'united_mean',
+    'position_histogram', 'project', 'region_mean', 'region_pixels', 'soft_merge', 'surroundings', 'tree_mean', 'unite_regions', 'united_mean',
     'use_backend'
 ]
 

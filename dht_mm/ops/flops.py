@@ -61,7 +61,7 @@ def pool_cells(inputs: Shapes, outputs: Shapes) -> int:
 
 def decode_pixels(inputs: Shapes, outputs: Shapes) -> int:
     """A row of the table for each that a pixel reads: four squares of its own region, one of each other, and its features."""
-    (rows, _), (regions,), (_, planes, *_), (_, mixed, _) = inputs[0], inputs[5], inputs[7], inputs[8]
+    (rows, _), (regions,), (_, planes, *_), (_, mixed, _) = inputs[0], inputs[5], inputs[10], inputs[7]
     features = planes if rows > regions * planes else 0
     return prod(outputs[0]) * (3 + mixed + features)
 

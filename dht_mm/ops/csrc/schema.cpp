@@ -50,8 +50,12 @@ STABLE_TORCH_LIBRARY(dht_mm_ext, m) {
       "-> (Tensor, Tensor, Tensor)");
   m.def("united_mean(Tensor mean, Tensor offsets, Tensor size, Tensor parent, Tensor united_size, int num_pixels) -> Tensor");
   m.def(
-      "decode_pixels(Tensor table, Tensor? kernel, Tensor labels, Tensor offsets, Tensor means, Tensor size, Tensor boxes, Tensor colours, "
-      "Tensor steps, int side, int features, int centred, int top, int rows) -> Tensor");
+      "decode_pixels(Tensor table, Tensor? kernel, Tensor labels, Tensor offsets, Tensor means, Tensor size, Tensor boxes, Tensor steps, "
+      "Tensor colours, Tensor rows, Tensor columns, int side, int features, int centred) -> Tensor");
+  m.def(
+      "decode_pixels_backward(Tensor grad, Tensor table, Tensor? kernel, Tensor labels, Tensor offsets, Tensor means, Tensor size, "
+      "Tensor boxes, Tensor steps, Tensor colours, Tensor rows, Tensor columns, int side, int features, int centred) -> (Tensor, Tensor)");
+  m.def("surroundings(Tensor image, Tensor rows, Tensor columns, int near, int wide) -> Tensor");
   m.def("pool_cells(Tensor tokens, Tensor labels, Tensor offsets, int stride) -> Tensor");
   m.def("pool_cells_backward(Tensor grad, Tensor labels, Tensor offsets, int total_regions, int stride) -> Tensor");
 }

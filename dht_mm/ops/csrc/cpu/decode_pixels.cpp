@@ -1,8 +1,9 @@
-// CPU kernel of decode_pixels: rows of pixels in parallel.
+// CPU kernels of decode_pixels: rows of pixels in parallel; backward, images.
 #include "../common/decode_pixels.h"
 
 #include <cstring>
 #include <optional>
+#include <tuple>
 
 #include "regions.h"
 #include "simd.h"
@@ -44,27 +45,77 @@ DHT_SIMD void sum_taps(const DecodeTaps& taps, const float* table, int64_t class
   sum_blocks<1>(taps, table, classes, out);
 }
 
+// All that one image's gradients say, pixel after pixel; rows of the table are its own alone. The sums of the kernel's factors go to `sums`.
+DHT_SIMD void pass_back(const Decode& decode, int32_t image, const float* grad, float* to_table, double* sums) {
+  for (int64_t index = 0; index < area_of(decode); ++index, grad += decode.classes) {
+    const DecodePixel pixel = pixel_at(decode, image, index);
+    const DecodeMix mix = mix_of(decode, pixel);
+    const DecodeTaps taps = taps_of(decode, pixel, mix);
+    for (int32_t tap = 0; tap < taps.count; ++tap) {
+      float* row = to_table + int64_t(taps.row[tap]) * decode.classes;
+      for (int32_t k = 0; k < decode.classes; ++k) row[k] += taps.weight[tap] * grad[k];
+    }
+    if (!decode.kernel) continue;
+    const KernelGradient gradient = kernel_gradient(decode, pixel, mix, grad);
+    for (int factor = 0; factor < 3; ++factor) sums[factor] += static_cast<double>(gradient.factor[factor]);
+  }
+}
+
+void check_pixels(const Decode& decode) {
+  const Regions& regions = decode.regions;
+  check_rows(regions);
+  for (int32_t i = 0; i < decode.lines; ++i)
+    require(decode.rows[i] >= 0 && decode.rows[i] < regions.height, "rows must be in [0, ", regions.height, "), got ", decode.rows[i]);
+  for (int32_t i = 0; i < decode.places; ++i)
+    require(decode.columns[i] >= 0 && decode.columns[i] < regions.width, "columns must be in [0, ", regions.width, "), got ",
+            decode.columns[i]);
+}
+
 }  // namespace
 
 Tensor decode_pixels_cpu(const Tensor& table, const std::optional<Tensor>& kernel, const Tensor& labels, const Tensor& offsets,
-                         const Tensor& means, const Tensor& size, const Tensor& boxes, const Tensor& colours, const Tensor& steps,
-                         int64_t side, int64_t features, int64_t centred, int64_t top, int64_t rows) {
-  const Decode decode =
-      decode_of(table, kernel ? &*kernel : nullptr, labels, offsets, means, size, boxes, colours, steps, side, features, centred);
-  const Regions& regions = decode.regions;
-  check_rows(regions);
-  const int64_t classes = decode.classes;
-  const Tensor logits = empty_on(table, {regions.batch, rows, regions.width, classes}, ScalarType::Float);
-  torch::stable::parallel_for(0, regions.batch * rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t line = begin; line < end; ++line) {
-      const auto image = static_cast<int32_t>(line / rows), y = static_cast<int32_t>(top + line % rows);
-      float* out = mutable_data<float>(logits) + line * regions.width * classes;
-      for (int32_t x = 0; x < regions.width; ++x, out += classes) sum_taps(taps_of(decode, image, y, x), decode.table, classes, out);
+                         const Tensor& means, const Tensor& size, const Tensor& boxes, const Tensor& steps, const Tensor& colours,
+                         const Tensor& rows, const Tensor& columns, int64_t side, int64_t features, int64_t centred) {
+  const Decode decode = decode_of(table, kernel ? &*kernel : nullptr, labels, offsets, means, size, boxes, steps, colours, rows, columns,
+                                  side, features, centred);
+  check_pixels(decode);
+  const int64_t classes = decode.classes, lines = decode.lines, places = decode.places;
+  const Tensor logits = empty_on(table, {decode.regions.batch, lines, places, classes}, ScalarType::Float);
+  torch::stable::parallel_for(0, decode.regions.batch * lines, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t pixel = begin * places; pixel < end * places; ++pixel) {
+      const DecodePixel at = pixel_at(decode, static_cast<int32_t>(pixel / area_of(decode)), pixel % area_of(decode));
+      sum_taps(taps_of(decode, at, mix_of(decode, at)), decode.table, classes, mutable_data<float>(logits) + pixel * classes);
     }
   });
   return logits;
 }
 
+std::tuple<Tensor, Tensor> decode_pixels_backward_cpu(const Tensor& grad, const Tensor& table, const std::optional<Tensor>& kernel,
+                                                      const Tensor& labels, const Tensor& offsets, const Tensor& means, const Tensor& size,
+                                                      const Tensor& boxes, const Tensor& steps, const Tensor& colours, const Tensor& rows,
+                                                      const Tensor& columns, int64_t side, int64_t features, int64_t centred) {
+  const Decode decode = decode_of(table, kernel ? &*kernel : nullptr, labels, offsets, means, size, boxes, steps, colours, rows, columns,
+                                  side, features, centred);
+  check_pixels(decode);
+  const Tensor to_table = empty_on(table, {table.size(0), table.size(1)}, ScalarType::Float);
+  const Tensor to_kernel = empty_on(table, {3}, ScalarType::Float);
+  std::fill_n(mutable_data<float>(to_table), to_table.numel(), 0.0f);
+  std::vector<double> sums(3 * decode.regions.batch, 0.0);
+  for_each_image(decode.regions, [&](int64_t image) {
+    pass_back(decode, static_cast<int32_t>(image), data<float>(grad) + image * area_of(decode) * decode.classes,
+              mutable_data<float>(to_table), sums.data() + 3 * image);
+  });
+  for (int factor = 0; factor < 3; ++factor) {
+    double sum = 0.0;
+    for (int32_t image = 0; image < decode.regions.batch; ++image) sum += sums[3 * image + factor];
+    mutable_data<float>(to_kernel)[factor] = static_cast<float>(sum);
+  }
+  return {to_table, to_kernel};
+}
+
 }  // namespace dht
 
-STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CPU, m) { m.impl("decode_pixels", TORCH_BOX(&dht::decode_pixels_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(dht_mm_ext, CPU, m) {
+  m.impl("decode_pixels", TORCH_BOX(&dht::decode_pixels_cpu));
+  m.impl("decode_pixels_backward", TORCH_BOX(&dht::decode_pixels_backward_cpu));
+}

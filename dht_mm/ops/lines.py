@@ -1,0 +1,27 @@
+"""Rows and columns of an image, as the operators on some of its pixels take them."""
+
+import torch
+from torch import Tensor
+
+ALL = slice(None)
+
+
+def line_numbers(lines: slice | Tensor, length: int, device: torch.device) -> Tensor:
+    """``[n]`` int64: the numbers of rows, or of columns, of ``length``.
+
+    Args:
+        lines: A slice, or the numbers, ``[n]`` integers in ``[0, length)``. On the CPU a kernel refuses others.
+        length: How many there are.
+        device: Where the image is.
+
+    Raises:
+        TypeError: ``lines`` are a tensor of something else than integers.
+        ValueError: ``lines`` are not a vector, or lie on another device.
+    """
+    if isinstance(lines, slice):
+        return torch.arange(*lines.indices(length), device=device)
+    if lines.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f'rows and columns must be slices or int64, got {lines.dtype}')
+    if lines.dim() != 1 or lines.device != device:
+        raise ValueError(f'rows and columns must be vectors on {device}, got shape {tuple(lines.shape)} on {lines.device}')
+    return lines.long()
