@@ -78,12 +78,17 @@ class Windows:
         Returns:
             ``[R, D]``.
         """
-        place = torch.stack([self.middle(1), self.middle(0)], 1) * 2 - 1
-        # Each cell's weight in each window: products of matrices then have a faster gradient than sampling has.
-        each = torch.eye(cells.shape[1], device=cells.device).unflatten(1, self.grid)[None]
-        weights = F.grid_sample(each, place[None, None], mode='bicubic', padding_mode='border', align_corners=False)[0, :, 0]
+        # Each cell's weight in each window, along y times along x: products of matrices then have a faster gradient than sampling has.
+        y, x = (self._weights_of_lines(axis) for axis in (0, 1))
         with torch.autocast(cells.device.type, enabled=False):
-            return (cells.float() @ weights).T
+            return ((y[:, :, None] * x[:, None]).flatten(1) @ cells.float().T)
+
+    def _weights_of_lines(self, axis: int) -> Tensor:
+        """``[R, cells of an axis]``: weights of bicubic resampling."""
+        each = torch.eye(self.grid[axis], device=self.top.device)[None, :, None]
+        place = self.middle(axis).to(each.dtype) * 2 - 1
+        place = torch.stack([place, torch.zeros_like(place)], -1)[None, None]
+        return F.grid_sample(each, place, mode='bicubic', padding_mode='border', align_corners=False)[0, :, 0].T
 
 
 def find_windows(partition: Partition, grid: tuple[int, int], patch: int, content: str) -> Windows:

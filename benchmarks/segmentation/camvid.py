@@ -31,8 +31,9 @@ from variants import Variant, parse_variant  # noqa: E402
 GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
 PIXELS_A_REGION, LEAST_ROOM = 20, 8  # no natural partition of a photograph has so many regions, or a budget so much to merge
-DRIVE = slice(62, 163)  # training images, in the order of their names, of drive 0006R0
-CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'decode_lr', 'crop', 'colour', 'stride')
+DRIVES = {'0001TP': slice(0, 62), '0006R0': slice(62, 163), '0016E5': slice(163, 367)}  # training images in the order of their names
+CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'decode_lr', 'crop', 'colour', 'stride', 'eval_split')
+SPLITS = ('val', *DRIVES, 'test')
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s')
 
@@ -57,9 +58,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
     parser.add_argument('--eager', action='store_true', help='launch every kernel from the host: without CUDA graphs')
-    parser.add_argument('--eval-split', choices=('val', 'drive', 'test'), default='test',
-                        help='drive: train without one of the drives of train, and score on that; choose by val or drive, report test '
-                             '(default: test)')
+    parser.add_argument('--eval-split', choices=SPLITS, default='test',
+                        help='a drive: train without that one of train, and score on it; choose by drives, report test (default: test)')
     parser.add_argument('--train-images', type=int, help='at most so many')
     parser.add_argument('--test-images', type=int, help='at most so many')
     add_options(parser)
@@ -79,6 +79,8 @@ def with_options(name: str, args: argparse.Namespace) -> tuple[Variant, argparse
         if key not in CHANGEABLE:
             raise ValueError(f'variant must change one of {CHANGEABLE} after @, got {option!r} in {name!r}')
         options[key] = type(options[key])(value)
+    if options['eval_split'] not in SPLITS:
+        raise ValueError(f'eval-split must be one of {SPLITS}, got {options["eval_split"]!r} in {name!r}')
     return parse_variant(variant), argparse.Namespace(**options)
 
 
@@ -88,34 +90,42 @@ def _at_most(data: Data, most: int | None) -> Data:
     return tuple(part[::step] for part in data)
 
 
+def _without(data: Data, drive: slice) -> tuple[Data, Data]:
+    """The training's images but for one drive, and those of that drive."""
+    images = len(data[0])
+    if images != DRIVES['0016E5'].stop:
+        raise SystemExit(f'--data must have the training images of CamVid to leave out a drive, but has {images}')
+    return tuple(torch.cat([part[:drive.start], part[drive.stop:]]) for part in data), tuple(part[drive] for part in data)
+
+
 class Runner:
     """Trains and scores variants on data that is loaded once."""
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.vit = args, load_weights(args.vit)
-        splits = self._held_out() if args.eval_split == 'drive' else (self._load('train'), self._load(args.eval_split))
-        self.train, self.test = map(_at_most, splits, (args.train_images, args.test_images))
+        self.loaded: dict[str, tuple[Data, Data]] = {}
+
+    def data(self, split: str) -> tuple[Data, Data]:
+        """What to train on and what to score on."""
+        if split not in self.loaded:
+            train = self._load('train')
+            parts = _without(train, DRIVES[split]) if split in DRIVES else (train, self._load(split))
+            self.loaded[split] = tuple(map(_at_most, parts, (self.args.train_images, self.args.test_images)))
+        return self.loaded[split]
 
     def _load(self, split: str) -> Data:
         return load_images(self.args.data, split, self.args.device)
-
-    def _held_out(self) -> tuple[Data, Data]:
-        """The training's images but for one drive, and those of that drive."""
-        images, labels = self._load('train')
-        if len(images) < DRIVE.stop:
-            raise SystemExit(f'--data must have the training images of CamVid for --eval-split drive, but has {len(images)}')
-        others = (torch.cat([part[:DRIVE.start], part[DRIVE.stop:]]) for part in (images, labels))
-        return tuple(others), (images[DRIVE], labels[DRIVE])
 
     def __call__(self, task: tuple[str, int, int]) -> dict:
         """The figures of a variant, a number of tokens and a seed."""
         name, tokens, seed = task
         variant, args = with_options(name, self.args)
+        train_on, score_on = self.data(args.eval_split)
         torch.manual_seed(seed)
-        most = max(self.train[0][0, 0].numel() // PIXELS_A_REGION, LEAST_ROOM * tokens)
+        most = max(train_on[0][0, 0].numel() // PIXELS_A_REGION, LEAST_ROOM * tokens)
         room = None if args.eager else args.batch * most
         model = Segmenter(variant, GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES, room).to(args.device)
-        figures = train(model, *self.train, args) | evaluate(model, *self.test, NUM_CLASSES, args)
+        figures = train(model, *train_on, args) | evaluate(model, *score_on, NUM_CLASSES, args)
         return figures | dict(kernel=model.decode.learned_kernel())
 
 

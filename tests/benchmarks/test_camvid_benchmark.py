@@ -66,7 +66,7 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
     variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
                 'soft:cells:bilinear', 'spread:zoom+mask+fine:sub4+mix4', 'spread0.2:window+mask:sub4+mix4+pixel+texture:e2e',
                 'exact0.1:zoom+stats:mix4', 'exact:zoom:paint',
-                'spread:fit+whole:paint@decode-lr=3', 'plain@colour=0,new-lr=10,crop=0.3']
+                'spread:fit+whole:paint@decode-lr=3,eval-split=test', 'plain@colour=0,new-lr=10,crop=0.3']
     options = [*pack(tmp_path), '--eval-split', 'val', '--devices', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3',
                '--json', str(tmp_path / 'out.json')]
     command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
@@ -89,13 +89,16 @@ def test_a_drive_is_held_out(tmp_path: Path, modules: None, monkeypatch: pytest.
     pack(tmp_path)
     options = dict(data=tmp_path / 'data.npz', vit=tmp_path / 'vit.npz', device='cpu', train_images=None, test_images=None)
     images, labels = load_images(options['data'], 'train', 'cpu')
-    monkeypatch.setattr(camvid, 'DRIVE', slice(1, 2))
-    runner = camvid.Runner(Namespace(**options, eval_split='drive'))
-    for found, expected in zip((*runner.train, *runner.test), (images[[0, 2]], labels[[0, 2]], images[1:2], labels[1:2]), strict=True):
-        assert torch.equal(found, expected)
-    monkeypatch.setattr(camvid, 'DRIVE', slice(1, 9))
-    with pytest.raises(SystemExit, match='--eval-split drive, but has 3'):
-        camvid.Runner(Namespace(**options, eval_split='drive'))
+    monkeypatch.setattr(camvid, 'DRIVES', {'0001TP': slice(0, 1), '0006R0': slice(1, 2), '0016E5': slice(2, 3)})
+    runner = camvid.Runner(Namespace(**options))
+    for drive, others in (('0001TP', [1, 2]), ('0006R0', [0, 2]), ('0016E5', [0, 1])):
+        train, score = runner.data(drive)
+        left = [index for index in range(3) if index not in others]
+        for found, expected in zip((*train, *score), (images[others], labels[others], images[left], labels[left]), strict=True):
+            assert torch.equal(found, expected)
+    monkeypatch.setattr(camvid, 'DRIVES', {'0001TP': slice(0, 1), '0006R0': slice(1, 2), '0016E5': slice(2, 9)})
+    with pytest.raises(SystemExit, match='to leave out a drive, but has 3'):
+        camvid.Runner(Namespace(**options)).data('0001TP')
 
 
 def test_unknown_variant_is_named(modules: None):

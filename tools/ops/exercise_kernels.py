@@ -34,7 +34,7 @@ def photograph_like(batch: int, channels: int, height: int, width: int) -> Tenso
 
 
 def exercise(images: Tensor, hidden_channels: int, budget: dict | None, norm_eval: bool) -> None:
-    """One training step from images to tokens and back, and to a feature map; then pixels decoded from tokens, and evaluation."""
+    """One training step from images to tokens and back, to a feature map and to some pixels; then all pixels, and evaluation."""
     channels = images.shape[1]
     tokenizer = DHTTokenizer(channels, hidden_channels, compactness=0.01, token_budget=budget, norm_eval=norm_eval).to(images.device)
     features = RegionFeatures(channels, 8, 4, gradient=True).to(images.device)
@@ -42,10 +42,11 @@ def exercise(images: Tensor, hidden_channels: int, budget: dict | None, norm_eva
     partition = tokenizer.train()(images)
     tokens = embedding(features(images, partition, mean_shift(images, partition)), partition)
     cells = pool_cells(tokens[:partition.total_regions], partition.labels, partition.offsets, 4)
-    (tokens.square().sum() + cells.square().sum()).backward()
     decode = PixelDecode(16, 3, image_channels=channels, texture=norm_eval).to(images.device)
+    regions = tokens[:partition.total_regions]
+    pixels = decode(regions[:, :3], regions, partition, images.detach(), None, slice(0, None, 2), slice(1, None, 3))
+    (tokens.square().sum() + cells.square().sum() + pixels.square().sum()).backward()
     with torch.no_grad():
-        regions = tokens[:partition.total_regions]
         decode(regions[:, :3], regions, partition, images)
         tokenizer.eval()(images)
 

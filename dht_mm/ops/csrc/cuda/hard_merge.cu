@@ -125,17 +125,33 @@ __device__ void start(const Merging& m, int32_t count, double unit, int channels
   });
 }
 
-// Costs of edges that changed, and the cheapest edge of every region.
+// Costs of the edges that changed. They are listed first, in any order: were each reckoned where it is found, few threads of a warp would
+// work at a time. The list lies in the other table, which is free until the edges are moved there.
+template <int C>
+__device__ void find_costs(const Merging& m, double unit, int channels) {
+  __shared__ int32_t unknown;
+  if (threadIdx.x == 0) unknown = 0;
+  __syncthreads();
+  int32_t* list = m.next.length;
+  for_each(m.edges.capacity, [&](int32_t i) {
+    if (m.edges.key[i] != kNoEdge && m.edges.cost[i] == kUnknownCost) list[atomicAdd(&unknown, 1)] = i;
+  });
+  for_each(unknown, [&](int32_t place) {
+    const int32_t i = list[place], u = first_end(m.edges.key[i]), v = second_end(m.edges.key[i]);
+    m.edges.cost[i] = merge_cost(united_length<C>(m, u, v, unit, channels), m.length[u], m.length[v], m.edges.length[i], m.border[u],
+                                 m.border[v]);
+  });
+}
+
+// The cheapest edge of every region.
 template <int C>
 __device__ void weigh(const Merging& m, int32_t count, double unit, int channels) {
+  find_costs<C>(m, unit, channels);
   for_each(count, [&](int32_t u) { m.best[u] = ~0ull; });
   for_each(m.edges.capacity, [&](int32_t i) {
     const unsigned long long edge = m.edges.key[i];
     if (edge == kNoEdge) return;
     const int32_t u = first_end(edge), v = second_end(edge);
-    if (m.edges.cost[i] == kUnknownCost)
-      m.edges.cost[i] = merge_cost(united_length<C>(m, u, v, unit, channels), m.length[u], m.length[v], m.edges.length[i], m.border[u],
-                                   m.border[v]);
     const unsigned long long key = merge_key(m.edges.cost[i], u, v);
     if (m.best[u] > key) atomicMin(m.best + u, key);
     if (m.best[v] > key) atomicMin(m.best + v, key);
