@@ -1,5 +1,6 @@
-"""From tokens to pixels: what the neck and the losses of regions save over painting first, forward and backward, and what the kernel of
-the decode saves over plain tensor operations, forward. 512 x 512 pixels.
+"""From tokens to pixels: what the neck and the losses of regions save over painting first, and what the kernels of the decode save over
+plain tensor operations, for every fourth row and column (step), all forward and backward; and of all pixels, forward (decode). 512 x 512
+pixels.
 
     python benchmarks/ops/dense_prediction.py --images ../shared/images --checkpoint TOKENIZER.pth
 """
@@ -19,7 +20,7 @@ from dht_mm.ops.reference.decode_pixels import decode_pixels as decode_plainly
 from dht_mm.ops.reference.surroundings import surroundings as describe_plainly
 from dht_mm.structures import Partition, RegionTokens
 
-DIMS, CLASSES, FEW_CLASSES, BAND = 384, 150, 19, 64
+DIMS, CLASSES, FEW_CLASSES, BAND, STRIDE = 384, 150, 19, 64, 4
 
 
 def neck_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -52,19 +53,35 @@ def refine_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor
             lambda: F.interpolate(logits, (height, width), mode='bilinear').sum())
 
 
-def decode_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """The logits of pixels from the tokens around them, in bands, and the same sums in plain tensor operations."""
-    decode = PixelDecode(DIMS, FEW_CLASSES, texture=True).to(device).requires_grad_(False)
-    regions, images = partition.total_regions, torch.randn(len(partition), 3, *partition.labels.shape[1:], device=device)
-    y, x = (torch.arange(length, device=device) for length in images.shape[2:])
-    rows = torch.randn(regions, FEW_CLASSES, device=device), torch.randn(regions, DIMS, device=device), partition, images
+def decode_arguments(partition: Partition, device: str) -> tuple[PixelDecode, tuple[Tensor, Tensor, Partition, Tensor]]:
+    """A decode and its arguments: logits and tokens of regions, the regions, and images."""
+    tokens, logits = (torch.randn(partition.total_regions, dims, device=device, requires_grad=True) for dims in (DIMS, FEW_CLASSES))
+    images = torch.randn(len(partition), 3, *partition.labels.shape[1:], device=device)
+    return PixelDecode(DIMS, FEW_CLASSES, texture=True).to(device), (logits, tokens, partition, images)
 
-    def plainly() -> Tensor:
-        ingredients, colours = decode.ingredients(*rows), describe_plainly(images, y, x, BLUR, WIDE)
+
+def decode_cases(partition: Partition, device: str) -> tuple[Callable[[], list[Tensor]], Callable[[], None]]:
+    """The logits of pixels from the tokens around them, in bands, and the same sums in plain tensor operations."""
+    decode, arguments = decode_arguments(partition, device)
+    images = arguments[-1]
+    y, x = (torch.arange(length, device=device) for length in images.shape[2:])
+
+    @torch.no_grad()
+    def plainly() -> None:
+        ingredients, colours = decode.ingredients(*arguments), describe_plainly(images, y, x, BLUR, WIDE)
         for band in y.split(BAND):
             decode_plainly(*ingredients, colours[:, :, band], band, x)
 
-    return lambda: [*decode.bands(*rows)], plainly
+    return torch.no_grad()(lambda: [*decode.bands(*arguments)]), plainly
+
+
+def step_cases(partition: Partition, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The logits of some rows and columns, and the same sums in plain tensor operations."""
+    decode, arguments = decode_arguments(partition, device)
+    images = arguments[-1]
+    y, x = (torch.arange(0, length, STRIDE, device=device) for length in images.shape[2:])
+    return (lambda: decode(*arguments, rows=y, columns=x).square().mean(),
+            lambda: decode_plainly(*decode.ingredients(*arguments), describe_plainly(images, y, x, BLUR, WIDE), y, x).square().mean())
 
 
 def main() -> None:
@@ -77,7 +94,8 @@ def main() -> None:
     print(torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads', end=', ')
     print(f'{args.batch} images, {partition.total_regions} regions')
     print(f'{"":8} {"ours ms":>9} {"peer ms":>9} {"peer / ours":>11}' + (f' {"ours MB":>8} {"peer MB":>8}' if on_gpu else ''))
-    for name, cases in (('neck', neck_cases), ('loss', loss_cases), ('refine', refine_cases), ('decode', decode_cases)):
+    for name, cases in (('neck', neck_cases), ('loss', loss_cases), ('refine', refine_cases), ('step', step_cases),
+                        ('decode', decode_cases)):
         runs = cases(partition, args.device) if name == 'decode' else [
             lambda case=case: case().backward() for case in cases(partition, args.device)]
         ours, peer = (median_ms(run, args.device, args.repeats) for run in runs)

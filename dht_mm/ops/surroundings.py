@@ -22,8 +22,7 @@ def surroundings(image: Tensor, near: int, wide: int | None = None, rows: slice 
 
     Returns:
         ``[B, 2 C, h, w]``: colours and their means in the near square; or ``[B, 5 C, h, w]``: then means in the wide one and standard
-        deviations in both. In the dtype of the image. Not differentiable. On a GPU one kernel reads the image, and nothing else of its size
-        is made.
+        deviations in both. In the dtype of the image. Not differentiable. The kernels make nothing of the size of the image but the result.
 
     Raises:
         TypeError: ``image`` is not floating point.
@@ -43,8 +42,7 @@ def surroundings(image: Tensor, near: int, wide: int | None = None, rows: slice 
 
 @define('surroundings', '(Tensor image, Tensor rows, Tensor columns, int near, int wide) -> Tensor')
 def _surroundings(image, rows, columns, near, wide):
-    # On a CPU the running sums of torch's pooling are faster than every pixel's own.
-    if image.is_cuda and use_ext(image):
+    if use_ext(image):
         return torch.ops.dht_mm_ext.surroundings(image.contiguous(), rows.contiguous(), columns.contiguous(), near, wide)
     return reference.surroundings(image, rows, columns, near, wide)
 

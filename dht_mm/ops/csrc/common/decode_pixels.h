@@ -25,7 +25,7 @@ struct Decode {
   int32_t lines, places, channels, planes, features, centred, mixed, side, classes;
 };
 
-// Pixels of an image that are decoded. Each has an index, row after row.
+// Pixels of an image that are decoded.
 DHT_HD int64_t area_of(const Decode& decode) { return int64_t(decode.lines) * decode.places; }
 
 struct DecodePixel {
@@ -33,10 +33,10 @@ struct DecodePixel {
   const float* colour;  // its first plane; planes are `area_of` apart
 };
 
-DHT_HD DecodePixel pixel_at(const Decode& decode, int32_t image, int64_t index) {
-  const auto y = static_cast<int32_t>(decode.rows[index / decode.places]), x = static_cast<int32_t>(decode.columns[index % decode.places]);
+DHT_HD DecodePixel pixel_at(const Decode& decode, int32_t image, int32_t line, int32_t place) {
+  const auto y = static_cast<int32_t>(decode.rows[line]), x = static_cast<int32_t>(decode.columns[place]);
   assert(y >= 0 && y < decode.regions.height && x >= 0 && x < decode.regions.width);
-  return {image, y, x, decode.colours + int64_t(image) * decode.planes * area_of(decode) + index};
+  return {image, y, x, decode.colours + int64_t(image) * decode.planes * area_of(decode) + int64_t(line) * decode.places + place};
 }
 
 // The regions that a pixel mixes, its own first, and their weights, of sum 1.

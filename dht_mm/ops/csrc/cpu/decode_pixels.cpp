@@ -48,7 +48,7 @@ DHT_SIMD void sum_taps(const DecodeTaps& taps, const float* table, int64_t class
 // All that one image's gradients say, pixel after pixel; rows of the table are its own alone. The sums of the kernel's factors go to `sums`.
 DHT_SIMD void pass_back(const Decode& decode, int32_t image, const float* grad, float* to_table, double* sums) {
   for (int64_t index = 0; index < area_of(decode); ++index, grad += decode.classes) {
-    const DecodePixel pixel = pixel_at(decode, image, index);
+    const DecodePixel pixel = pixel_at(decode, image, static_cast<int32_t>(index / decode.places), static_cast<int32_t>(index % decode.places));
     const DecodeMix mix = mix_of(decode, pixel);
     const DecodeTaps taps = taps_of(decode, pixel, mix);
     for (int32_t tap = 0; tap < taps.count; ++tap) {
@@ -82,9 +82,12 @@ Tensor decode_pixels_cpu(const Tensor& table, const std::optional<Tensor>& kerne
   const int64_t classes = decode.classes, lines = decode.lines, places = decode.places;
   const Tensor logits = empty_on(table, {decode.regions.batch, lines, places, classes}, ScalarType::Float);
   torch::stable::parallel_for(0, decode.regions.batch * lines, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t pixel = begin * places; pixel < end * places; ++pixel) {
-      const DecodePixel at = pixel_at(decode, static_cast<int32_t>(pixel / area_of(decode)), pixel % area_of(decode));
-      sum_taps(taps_of(decode, at, mix_of(decode, at)), decode.table, classes, mutable_data<float>(logits) + pixel * classes);
+    for (int64_t line = begin; line < end; ++line) {
+      float* out = mutable_data<float>(logits) + line * places * classes;
+      for (int32_t place = 0; place < places; ++place, out += classes) {
+        const DecodePixel pixel = pixel_at(decode, static_cast<int32_t>(line / lines), static_cast<int32_t>(line % lines), place);
+        sum_taps(taps_of(decode, pixel, mix_of(decode, pixel)), decode.table, classes, out);
+      }
     }
   });
   return logits;

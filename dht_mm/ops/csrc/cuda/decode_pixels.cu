@@ -18,8 +18,9 @@ constexpr int kTile = 128;   // pixels, and threads of a block
 __global__ void sum_taps(Decode decode, int64_t count, float* logits) {
   const int32_t classes = decode.classes;
   for (int64_t pixel = grid_thread(); pixel < count; pixel += grid_size()) {
-    const int64_t image = pixel / area_of(decode);
-    const DecodePixel at = pixel_at(decode, static_cast<int32_t>(image), pixel - image * area_of(decode));
+    const int64_t line = pixel / decode.places, image = line / decode.lines;
+    const DecodePixel at = pixel_at(decode, static_cast<int32_t>(image), static_cast<int32_t>(line - image * decode.lines),
+                                    static_cast<int32_t>(pixel - line * decode.places));
     const DecodeTaps taps = taps_of(decode, at, mix_of(decode, at));
     for (int32_t first = 0; first < classes; first += kClasses) {
       float sum[kClasses] = {};
@@ -70,7 +71,9 @@ __global__ void __launch_bounds__(kTile) pass_back(Decode decode, int64_t tiles,
   grad += (image * area_of(decode) + first) * classes;
   KernelGradient to_factors = {{0.0f, 0.0f, 0.0f}};
   if (threadIdx.x < count) {
-    const DecodePixel pixel = pixel_at(decode, static_cast<int32_t>(image), first + threadIdx.x);
+    const int64_t index = first + threadIdx.x, line = index / decode.places;
+    const DecodePixel pixel = pixel_at(decode, static_cast<int32_t>(image), static_cast<int32_t>(line),
+                                       static_cast<int32_t>(index - line * decode.places));
     const DecodeMix mix = mix_of(decode, pixel);
     const DecodeTaps found = taps_of(decode, pixel, mix);
     for (int32_t tap = 0; tap < taps; ++tap) {
