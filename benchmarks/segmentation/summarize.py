@@ -37,11 +37,12 @@ def short(value: float) -> str:
 
 
 def make_table(runs: Runs, times: Runs) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows, those of the least number of tokens first and otherwise in the order of the runs."""
+    """Columns and rows, those of the least number of tokens first, and variants in the order in which they first come."""
     timed = TIMES if times else {}
     columns = ['T', 'name', 'seeds', *SCORES.values(), *timed.values()]
     rows = []
-    for key in sorted(runs, key=lambda key: key[1]):
+    variants = [*dict.fromkeys(variant for variant, _ in runs)]
+    for key in sorted(runs, key=lambda key: (key[1], variants.index(key[0]))):
         scores = [spread([row['miou'] for row in runs[key]])] + [f'{mean(row[name] for row in runs[key]):.1f}' for name in [*SCORES][1:]]
         figures = [short(mean(row[name] for row in times[key])) if key in times else '' for name in timed]
         rows.append([str(key[1]), f'`{key[0]}`', str(len(runs[key])), *scores, *figures])
