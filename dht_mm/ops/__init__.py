@@ -31,8 +31,8 @@ __all__ = [
     'Hierarchy', 'PixelScene', 'backend_info', 'build_fixed_hierarchy', 'build_hierarchy', 'channel_moments', 'check_options',
     'coarse_features', 'cut_regions', 'decode_pixels', 'exact_linear', 'exact_sigmoid', 'exact_sqrt', 'extend_to_multiple_of_4',
     'finer_cut', 'fold_norm', 'gradient_histogram', 'hard_merge', 'linear_statistics', 'patch_moments', 'pixel_features', 'pool_cells',
-    'position_histogram', 'project', 'region_mean', 'region_pixels', 'soft_merge', 'surroundings', 'tree_mean', 'unite_regions', 'united_mean',
-    'use_backend'
+    'position_histogram', 'project', 'region_mean', 'region_pixels', 'soft_merge', 'surroundings', 'tree_mean', 'unite_regions',
+    'united_mean', 'use_backend'
 ]
 
 register_flops()

@@ -26,7 +26,8 @@ def surroundings(image: Tensor, near: int, wide: int | None = None, rows: slice 
 
     Raises:
         TypeError: ``image`` is not floating point.
-        ValueError: ``image`` is not of four dimensions, a side is not an odd positive integer, or on the CPU a row or column is out of range.
+        ValueError: ``image`` is not of four dimensions, a side is not an odd positive integer, or on the CPU a row or column is out of
+            range.
     """
     check_devices(image=image)
     if not image.is_floating_point():
@@ -36,8 +37,8 @@ def surroundings(image: Tensor, near: int, wide: int | None = None, rows: slice 
     for name, side in (('near', near), ('wide', 1 if wide is None else wide)):
         if not isinstance(side, int) or side < 1 or side % 2 == 0:
             raise ValueError(f'{name} must be an odd positive integer, got {side!r}')
-    height, width = image.shape[2:]
-    return _surroundings(image.detach(), line_numbers(rows, height, image.device), line_numbers(columns, width, image.device), near, wide or 0)
+    lines = (line_numbers(chosen, length, image.device) for chosen, length in zip((rows, columns), image.shape[2:], strict=True))
+    return _surroundings(image.detach(), *lines, near, wide or 0)
 
 
 @define('surroundings', '(Tensor image, Tensor rows, Tensor columns, int near, int wide) -> Tensor')

@@ -55,7 +55,8 @@ def gradients(case: Case, *lines: slice | Tensor) -> list[Tensor]:
     """Of the table and the kernel, where the gradients of images differ in size."""
     leaves = [part.detach().requires_grad_() for part in case[:2] if part is not None]
     pixels = decoded((leaves[0], *(leaves[1:] or [None]), *case[2:]), *lines)
-    weight = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(2)) * torch.tensor([1e-3, 1.0, 50.0])[:len(pixels), None, None, None]
+    weight = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(2))
+    weight *= torch.tensor([1e-3, 1.0, 50.0])[:len(pixels), None, None, None]
     return [*torch.autograd.grad((pixels * weight.to(pixels.device)).sum(), leaves)]
 
 

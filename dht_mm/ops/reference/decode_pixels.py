@@ -108,7 +108,8 @@ def _away(regions: Tensor, scene: PixelScene, pixel: Tensor, colours: Tensor) ->
     own = colours[..., :scene.means.shape[1] - 2]
     place = torch.cat([pixel.expand(*own.shape[:3], 2), own], -1)
     away = (F.embedding(regions, scene.means) - place[:, :, :, None]).square()
-    return torch.stack([away[..., :2].sum(-1) / scene.size[regions], away[..., 2:].sum(-1), (regions == regions[..., :1]).to(away.dtype)], -1)
+    itself = (regions == regions[..., :1]).to(away.dtype)
+    return torch.stack([away[..., :2].sum(-1) / scene.size[regions], away[..., 2:].sum(-1), itself], -1)
 
 
 def _squares(regions: Tensor, scene: PixelScene, pixel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
