@@ -32,7 +32,9 @@ GRIDS = {154: (11, 14), 300: (15, 20), 588: (21, 28), 1200: (30, 40)}
 NUM_CLASSES = 11
 PIXELS_A_REGION, LEAST_ROOM = 20, 8  # no natural partition of a photograph has so many regions, or a budget so much to merge
 DRIVES = {'0001TP': slice(0, 62), '0006R0': slice(62, 163), '0016E5': slice(163, 367)}  # training images in the order of their names
-CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'decode_lr', 'crop', 'colour', 'stride', 'eval_split')
+CHANGEABLE = ('epochs', 'batch', 'lr', 'layer_decay', 'weight_decay', 'new_lr', 'decode_lr', 'crop', 'colour', 'stride', 'loss',
+              'eval_split')
+LOSSES = ('pixel', 'focal')
 SPLITS = ('val', *DRIVES, 'test')
 SHOWN = dict(miou='mIoU', trimap_1='1 px', trimap_3='3 px', trimap_5='5 px', boundary='boundary', oracle='ceiling', tokens='tokens',
              ms_per_step='ms/step', images_per_s='images/s')
@@ -57,6 +59,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--crop', type=float, default=0.5, help='least share of its area that is cut from an image (default: %(default)s)')
     parser.add_argument('--colour', type=float, default=0.2, help='strength of the colour jitter (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, help='of the pixels that the loss is taken at (default: %(default)s)')
+    parser.add_argument('--loss', choices=LOSSES, default='pixel',
+                        help="pixel: cross entropy of the decoded pixels; focal: the paper's loss of regions, for `paint` (default: pixel)")
     parser.add_argument('--eager', action='store_true', help='launch every kernel from the host: without CUDA graphs')
     parser.add_argument('--eval-split', choices=SPLITS, default='test',
                         help='a drive: train without that one of train, and score on it; choose by drives, report test (default: test)')
@@ -79,8 +83,9 @@ def with_options(name: str, args: argparse.Namespace) -> tuple[Variant, argparse
         if key not in CHANGEABLE:
             raise ValueError(f'variant must change one of {CHANGEABLE} after @, got {option!r} in {name!r}')
         options[key] = type(options[key])(value)
-    if options['eval_split'] not in SPLITS:
-        raise ValueError(f'eval-split must be one of {SPLITS}, got {options["eval_split"]!r} in {name!r}')
+    for key, known in dict(eval_split=SPLITS, loss=LOSSES).items():
+        if options[key] not in known:
+            raise ValueError(f'{key.replace("_", "-")} must be one of {known}, got {options[key]!r} in {name!r}')
     return parse_variant(variant), argparse.Namespace(**options)
 
 
@@ -123,7 +128,7 @@ class Runner:
         train_on, score_on = self.data(args.eval_split)
         torch.manual_seed(seed)
         most = max(train_on[0][0, 0].numel() // PIXELS_A_REGION, LEAST_ROOM * tokens)
-        room = None if args.eager else args.batch * most
+        room = None if args.eager or args.loss == 'focal' else args.batch * most  # that loss checks its labels, and waits
         model = Segmenter(variant, GRIDS[tokens], self.vit, args.tokenizer, NUM_CLASSES, room).to(args.device)
         figures = train(model, *train_on, args) | evaluate(model, *score_on, NUM_CLASSES, args)
         return figures | dict(kernel=model.decode.learned_kernel())

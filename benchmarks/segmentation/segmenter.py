@@ -59,6 +59,18 @@ class Segmenter(RegionViT):
         logits = self.decode.classes(tokens).float().unflatten(0, (len(images), -1)).mT.unflatten(2, self.grid)
         return lattice.cut(self._interpolated(logits, *images.shape[2:])), None
 
+    def regions(self, images: Tensor) -> tuple[Tensor, Partition]:
+        """``[B, 3, H, W]`` to ``[R, K]`` logits of regions, which ``paint`` paints, and the partition.
+
+        Raises:
+            ValueError: Pixels have other logits, or there is no partition.
+        """
+        if self.variant.decodes != ('paint',) or self.variant.partition == 'plain':
+            raise ValueError(f'a loss of regions needs a partition and paint, got {self.variant}')
+        _, tokens, scene = self.tokens(images)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.decode.classes(tokens.float()), scene.partition
+
     @staticmethod
     def _interpolated(cells: Tensor, height: int, width: int) -> Tensor:
         """Bilinear interpolation of ``[..., y, x]`` as two products of matrices: the gradient of torch's own takes half a step."""

@@ -14,6 +14,7 @@ from segmenter import Segmenter
 from torch import Tensor
 
 from dht_mm.heads.lattice import Lattice
+from dht_mm.losses import RegionFocalLoss
 
 CROP_RATIO = (0.8, 1.2)
 WARMUP_SHARE = 0.05
@@ -28,8 +29,8 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
         images: ``[N, 3, H, W]`` uint8.
         labels: ``[N, H, W]`` uint8.
         args: ``epochs``, ``batch``, ``lr``, ``layer_decay``, ``weight_decay``, ``new_lr``, ``decode_lr``, ``crop`` (least share of an
-            image's area), ``colour`` (strength of the jitter) and ``stride``: the loss is taken at every such row and column, from a random
-            first one on. Plain patches take every pixel.
+            image's area), ``colour`` (strength of the jitter), ``loss``, and ``stride``: the loss of pixels is taken at every such row and
+            column, from a random first one on. Plain patches take every pixel.
 
     Returns:
         Number of steps, milliseconds a step, the loss of the last tenth, peak memory.
@@ -65,6 +66,9 @@ def train(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Names
 def _loss(model: Segmenter, images: Tensor, labels: Tensor, args: argparse.Namespace, chosen: Tensor) -> Tensor:
     """The loss of some images ``[B]`` of a data set, newly augmented. It runs on the device alone, so that a CUDA graph can hold it."""
     pixels, classes = augment(images[chosen], labels[chosen], (args.crop, 1.0), CROP_RATIO, args.colour)
+    if args.loss == 'focal':
+        logits, partition = model.regions(pixels)
+        return RegionFocalLoss()(logits, classes, partition, IGNORED)
     stride = 1 if model.variant.partition == 'plain' else args.stride
     lattice = Lattice.random(*classes.shape[1:], stride, classes.device)
     logits, partition = model(pixels, lattice)

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,8 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
     variants = ['plain', 'grid:window:paint', 'spread:window+mask+stats+fine:sub2+mix+pixel:e2e', 'hard:box0.9:blend',
                 'soft:cells:bilinear', 'spread:zoom+mask+fine:sub4+mix4', 'spread0.2:window+mask:sub4+mix4+pixel+texture:e2e',
                 'exact0.1:zoom+stats:mix4', 'exact:zoom:paint',
-                'spread:fit+whole:paint@decode-lr=3,eval-split=test', 'plain@colour=0,new-lr=10,crop=0.3']
+                'spread:fit+whole:paint@decode-lr=3,eval-split=test', 'plain@colour=0,new-lr=10,crop=0.3',
+                'hard:window:paint@loss=focal']
     options = [*pack(tmp_path), '--eval-split', 'val', '--devices', 'cpu', '--tokens', '154', '--epochs', '1', '--batch', '3',
                '--json', str(tmp_path / 'out.json')]
     command = [sys.executable, str(FOLDER / 'camvid.py'), *options, '--variants', *variants]
@@ -81,8 +83,6 @@ def test_runs_are_scored(tmp_path: Path, modules: None):
 
 
 def test_a_drive_is_held_out(tmp_path: Path, modules: None, monkeypatch: pytest.MonkeyPatch):
-    from argparse import Namespace
-
     import camvid
     from packing import load_images
 
@@ -99,6 +99,30 @@ def test_a_drive_is_held_out(tmp_path: Path, modules: None, monkeypatch: pytest.
     monkeypatch.setattr(camvid, 'DRIVES', {'0001TP': slice(0, 1), '0006R0': slice(1, 2), '0016E5': slice(2, 9)})
     with pytest.raises(SystemExit, match='to leave out a drive, but has 3'):
         camvid.Runner(Namespace(**options)).data('0001TP')
+
+
+def test_options_of_a_name_are_checked(modules: None):
+    from camvid import with_options
+
+    args = Namespace(lr=1e-4, loss='pixel', eval_split='test')
+    variant, options = with_options('hard:window:paint@lr=2e-4,loss=focal,eval-split=0001TP', args)
+    assert variant.partition == 'hard' and (options.lr, options.loss, options.eval_split) == (2e-4, 'focal', '0001TP')
+    for name, message in (('plain@loss=dice', "loss must be one of .* got 'dice'"), ('plain@eval-split=train', "got 'train'"),
+                          ('plain@magic=1', "change one of .* got 'magic'")):
+        with pytest.raises(ValueError, match=message):
+            with_options(name, args)
+
+
+def test_a_loss_of_regions_needs_painted_ones(tmp_path: Path, modules: None):
+    from packing import load_weights
+    from segmenter import Segmenter
+    from variants import parse_variant
+
+    pack(tmp_path)
+    for name in ('plain', 'hard:window:mix4'):
+        model = Segmenter(parse_variant(name), (11, 14), load_weights(tmp_path / 'vit.npz'), None, 5)
+        with pytest.raises(ValueError, match='a loss of regions needs a partition and paint'):
+            model.regions(torch.zeros(1, 3, *SIZE))
 
 
 def test_unknown_variant_is_named(modules: None):
