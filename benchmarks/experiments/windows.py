@@ -81,7 +81,7 @@ class Windows:
         # Each cell's weight in each window, along y times along x: products of matrices then have a faster gradient than sampling has.
         y, x = (self._weights_of_lines(axis) for axis in (0, 1))
         with torch.autocast(cells.device.type, enabled=False):
-            return ((y[:, :, None] * x[:, None]).flatten(1) @ cells.float().T)
+            return (y[:, :, None] * x[:, None]).flatten(1) @ cells.float().T
 
     def _weights_of_lines(self, axis: int) -> Tensor:
         """``[R, cells of an axis]``: weights of bicubic resampling."""

@@ -108,18 +108,19 @@ class Runner:
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.vit = args, load_weights(args.vit)
-        self.loaded: dict[str, tuple[Data, Data]] = {}
+        self.loaded: dict[str, Data] = {}
 
     def data(self, split: str) -> tuple[Data, Data]:
         """What to train on and what to score on."""
-        if split not in self.loaded:
-            train = self._load('train')
-            parts = _without(train, DRIVES[split]) if split in DRIVES else (train, self._load(split))
-            self.loaded[split] = tuple(map(_at_most, parts, (self.args.train_images, self.args.test_images)))
-        return self.loaded[split]
+        train = self._load('train')
+        parts = _without(train, DRIVES[split]) if split in DRIVES else (train, self._load(split))
+        return tuple(_at_most(*part) for part in zip(parts, (self.args.train_images, self.args.test_images), strict=True))
 
     def _load(self, split: str) -> Data:
-        return load_images(self.args.data, split, self.args.device)
+        """A split's images and labels, read once."""
+        if split not in self.loaded:
+            self.loaded[split] = load_images(self.args.data, split, self.args.device)
+        return self.loaded[split]
 
     def __call__(self, task: tuple[str, int, int]) -> dict:
         """The figures of a variant, a number of tokens and a seed."""

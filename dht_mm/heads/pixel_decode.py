@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dht_mm.ops import PixelScene, decode_pixels, region_mean, surroundings
+from dht_mm.ops.lines import ALL
 from dht_mm.structures import Partition
 
 RING = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7))  # y and x, the pixel itself first
@@ -16,7 +17,6 @@ BLUR = 5  # side of the square over which a pixel's surroundings are averaged
 WIDE = 17  # side of a wider one
 SPEED = 30.0  # Adam moves a parameter by at most a learning rate a step: numbers that must move far are kept divided by this
 PIXELS_AT_ONCE = 2**18
-ALL = slice(None)
 
 
 class PixelDecode(nn.Module):

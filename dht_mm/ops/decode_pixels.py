@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .backend import contiguous_ints, use_ext
 from .checks import check_labels
-from .lines import ALL, line_numbers
+from .lines import ALL, check_lines, line_numbers
 from .op import define
 from .reference import decode_pixels as reference
 from .reference.decode_pixels import PixelScene
@@ -61,7 +61,8 @@ ARGUMENTS = ('Tensor table, Tensor? kernel, Tensor labels, Tensor offsets, Tenso
 
 def _compiled(table: Tensor, kernel: Tensor | None, labels: Tensor, offsets: Tensor, means: Tensor, size: Tensor, boxes: Tensor,
               steps: Tensor, centred: int, side: int, colours: Tensor, rows: Tensor, columns: Tensor) -> tuple | None:
-    """The arguments of the compiled kernels, or None where these do not serve."""
+    """Check rows and columns; the arguments of the compiled kernels, or None where these do not serve."""
+    check_lines(rows, columns, labels.shape[1:])
     features = colours.shape[1] if len(table) > len(size) * side**2 else 0
     if not use_ext(table) or features > MOST_FEATURES:
         return None

@@ -1,5 +1,7 @@
 """Rows and columns of an image, as the operators on some of its pixels take them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ def line_numbers(lines: slice | Tensor, length: int, device: torch.device) -> Te
     """``[n]`` int64: the numbers of rows, or of columns, of ``length``.
 
     Args:
-        lines: A slice, or the numbers, ``[n]`` integers in ``[0, length)``. On the CPU a kernel refuses others.
+        lines: A slice, or the numbers, ``[n]`` integers in ``[0, length)``, see :func:`check_lines`.
         length: How many there are.
         device: Where the image is.
 
@@ -25,3 +27,19 @@ def line_numbers(lines: slice | Tensor, length: int, device: torch.device) -> Te
     if lines.dim() != 1 or lines.device != device:
         raise ValueError(f'rows and columns must be vectors on {device}, got shape {tuple(lines.shape)} on {lines.device}')
     return lines.long()
+
+
+def check_lines(rows: Tensor, columns: Tensor, size: Sequence[int]) -> None:
+    """Raise on the CPU unless all numbers are of rows and columns of an image of ``size``. Elsewhere this would wait for the device.
+
+    To be called within operators, where no compiler looks.
+
+    Raises:
+        ValueError: One is out of range.
+    """
+    if rows.device.type != 'cpu':
+        return
+    for name, lines, length in zip(('rows', 'columns'), (rows, columns), size, strict=True):
+        low, high = (int(end) for end in lines.aminmax()) if len(lines) else (0, 0)
+        if low < 0 or high >= length > 0:
+            raise ValueError(f'{name} must be in [0, {length}), got {low if low < 0 else high}')

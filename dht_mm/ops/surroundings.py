@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .backend import use_ext
 from .checks import check_devices
-from .lines import ALL, line_numbers
+from .lines import ALL, check_lines, line_numbers
 from .op import define
 from .reference import surroundings as reference
 
@@ -43,6 +43,7 @@ def surroundings(image: Tensor, near: int, wide: int | None = None, rows: slice 
 
 @define('surroundings', '(Tensor image, Tensor rows, Tensor columns, int near, int wide) -> Tensor')
 def _surroundings(image, rows, columns, near, wide):
+    check_lines(rows, columns, image.shape[2:])
     if use_ext(image):
         return torch.ops.dht_mm_ext.surroundings(image.contiguous(), rows.contiguous(), columns.contiguous(), near, wide)
     return reference.surroundings(image, rows, columns, near, wide)

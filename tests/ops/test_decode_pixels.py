@@ -180,3 +180,6 @@ def test_bad_input_is_named(device: str):
             decode_pixels(table, kernel, scene._replace(labels=scene.labels + 100), colours)
         with pytest.raises((ValueError, IndexError), match='19|range'):
             decode_pixels(table, kernel, scene, colours[:, :, :1], torch.tensor([19]))
+        for backend in ('auto', 'torch'):
+            with use_backend(backend), pytest.raises(ValueError, match=r'columns must be in \[0, 23\), got -1'):
+                decode_pixels(table, kernel, scene, colours[..., :1], columns=torch.tensor([-1]))

@@ -76,3 +76,6 @@ def test_bad_input_is_named(device: str):
     if device == 'cpu':
         with pytest.raises(ValueError, match=r'rows must be in \[0, 13\), got 13'):
             surroundings(image, 5, rows=torch.tensor([2, 13]))
+        for backend in ('auto', 'torch'):
+            with use_backend(backend), pytest.raises(ValueError, match=r'columns must be in \[0, 22\), got -1'):
+                surroundings(image, 5, columns=torch.tensor([0, -1]))

@@ -22,12 +22,8 @@ def _reached(image: Tensor, rows: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """The part of an image within reach of some rows, and the rows in it; elsewhere than on a CPU it would take waiting to find it."""
     if not len(rows):
         return image, rows
-    height = image.shape[2]
-    first, last = int(rows.min()), int(rows.max())
-    if first < 0 or last >= height:
-        raise ValueError(f'rows must be in [0, {height}), got {first if first < 0 else last}')
-    top = max(0, first - reach)
-    return image[:, :, top:last + reach + 1], rows - top
+    top = max(0, int(rows.min()) - reach)
+    return image[:, :, top:int(rows.max()) + reach + 1], rows - top
 
 
 def _around(image: Tensor, side: int) -> Tensor:

@@ -48,7 +48,8 @@ DHT_SIMD void sum_taps(const DecodeTaps& taps, const float* table, int64_t class
 // All that one image's gradients say, pixel after pixel; rows of the table are its own alone. The sums of the kernel's factors go to `sums`.
 DHT_SIMD void pass_back(const Decode& decode, int32_t image, const float* grad, float* to_table, double* sums) {
   for (int64_t index = 0; index < area_of(decode); ++index, grad += decode.classes) {
-    const DecodePixel pixel = pixel_at(decode, image, static_cast<int32_t>(index / decode.places), static_cast<int32_t>(index % decode.places));
+    const auto line = static_cast<int32_t>(index / decode.places), place = static_cast<int32_t>(index % decode.places);
+    const DecodePixel pixel = pixel_at(decode, image, line, place);
     const DecodeMix mix = mix_of(decode, pixel);
     const DecodeTaps taps = taps_of(decode, pixel, mix);
     for (int32_t tap = 0; tap < taps.count; ++tap) {
@@ -61,16 +62,6 @@ DHT_SIMD void pass_back(const Decode& decode, int32_t image, const float* grad, 
   }
 }
 
-void check_pixels(const Decode& decode) {
-  const Regions& regions = decode.regions;
-  check_rows(regions);
-  for (int32_t i = 0; i < decode.lines; ++i)
-    require(decode.rows[i] >= 0 && decode.rows[i] < regions.height, "rows must be in [0, ", regions.height, "), got ", decode.rows[i]);
-  for (int32_t i = 0; i < decode.places; ++i)
-    require(decode.columns[i] >= 0 && decode.columns[i] < regions.width, "columns must be in [0, ", regions.width, "), got ",
-            decode.columns[i]);
-}
-
 }  // namespace
 
 Tensor decode_pixels_cpu(const Tensor& table, const std::optional<Tensor>& kernel, const Tensor& labels, const Tensor& offsets,
@@ -78,7 +69,7 @@ Tensor decode_pixels_cpu(const Tensor& table, const std::optional<Tensor>& kerne
                          const Tensor& rows, const Tensor& columns, int64_t side, int64_t features, int64_t centred) {
   const Decode decode = decode_of(table, kernel ? &*kernel : nullptr, labels, offsets, means, size, boxes, steps, colours, rows, columns,
                                   side, features, centred);
-  check_pixels(decode);
+  check_rows(decode.regions);
   const int64_t classes = decode.classes, lines = decode.lines, places = decode.places;
   const Tensor logits = empty_on(table, {decode.regions.batch, lines, places, classes}, ScalarType::Float);
   torch::stable::parallel_for(0, decode.regions.batch * lines, 1, [&](int64_t begin, int64_t end) {
@@ -99,7 +90,7 @@ std::tuple<Tensor, Tensor> decode_pixels_backward_cpu(const Tensor& grad, const 
                                                       const Tensor& columns, int64_t side, int64_t features, int64_t centred) {
   const Decode decode = decode_of(table, kernel ? &*kernel : nullptr, labels, offsets, means, size, boxes, steps, colours, rows, columns,
                                   side, features, centred);
-  check_pixels(decode);
+  check_rows(decode.regions);
   const Tensor to_table = empty_on(table, {table.size(0), table.size(1)}, ScalarType::Float);
   const Tensor to_kernel = empty_on(table, {3}, ScalarType::Float);
   std::fill_n(mutable_data<float>(to_table), to_table.numel(), 0.0f);

@@ -60,8 +60,6 @@ Tensor surroundings_cpu(const Tensor& image, const Tensor& rows, const Tensor& c
   const int64_t batch = image.size(0), channels = image.size(1), lines = rows.size(0), places = columns.size(0), area = lines * places;
   const auto height = static_cast<int32_t>(image.size(2)), width = static_cast<int32_t>(image.size(3));
   const int64_t *row = data<int64_t>(rows), *column = data<int64_t>(columns);
-  for (int64_t i = 0; i < lines; ++i) require(row[i] >= 0 && row[i] < height, "rows must be in [0, ", height, "), got ", row[i]);
-  for (int64_t i = 0; i < places; ++i) require(column[i] >= 0 && column[i] < width, "columns must be in [0, ", width, "), got ", column[i]);
   const Tensor out = empty_on(image, {batch, channels * (wide_side > 0 ? 5 : 2), lines, places}, ScalarType::Float);
   torch::stable::parallel_for(0, batch * lines, 1, [&](int64_t begin, int64_t end) {
     Row near(height, width, static_cast<int32_t>(near_side)), wide(height, width, static_cast<int32_t>(wide_side));

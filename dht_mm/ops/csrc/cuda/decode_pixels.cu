@@ -62,7 +62,8 @@ __device__ __forceinline__ void sum_of_block(const KernelGradient& mine, float* 
 
 // A block takes `tiles` an image. Neighbouring pixels mostly read the same rows: what a thread has summed up goes to memory where the row
 // changes.
-__global__ void __launch_bounds__(kTile) pass_back(Decode decode, int64_t tiles, const float* grad, Bounds bounds, int64_t* sums, float* to_kernel) {
+__global__ void __launch_bounds__(kTile)
+    pass_back(Decode decode, int64_t tiles, const float* grad, Bounds bounds, int64_t* sums, float* to_kernel) {
   __shared__ int32_t row[kMostTaps][kTile];
   __shared__ float weight[kMostTaps][kTile];
   const int64_t image = blockIdx.x / tiles, first = (blockIdx.x - image * tiles) * kTile;
@@ -111,8 +112,8 @@ __global__ void to_floats(Decode decode, Bounds bounds, const int64_t* sums, int
   for (int64_t i = grid_thread(); i < rows * decode.classes; i += grid_size()) {
     const int64_t row = i / decode.classes;
     const int64_t region = row < squares ? row / (decode.side * decode.side) : (row - squares) / decode.features;
-    const bool used = region < used_rows(decode.regions);
-    to_table[i] = used ? static_cast<float>(static_cast<double>(sums[i]) * units_of(decode, bounds, image_of(decode.regions, region)).back) : 0.0f;
+    const double back = units_of(decode, bounds, image_of(decode.regions, region)).back;
+    to_table[i] = region < used_rows(decode.regions) ? static_cast<float>(static_cast<double>(sums[i]) * back) : 0.0f;
   }
 }
 
